@@ -1,0 +1,23 @@
+# The two commands of this project are `make scenarios` and `make test`; both set everything up first, in no time
+# when nothing has changed. ARGS goes to pytest: make scenarios ARGS="-k refused -n 2"
+
+PYTHON := .venv/bin/python
+BENCH ?= $(wildcard benchmarks/*.py)
+ARGS ?=
+
+.PHONY: scenarios test lint bench setup
+
+scenarios: setup
+	$(PYTHON) -m pytest scenarios/ $(ARGS)
+
+test: setup
+	$(PYTHON) -m pytest tests/ scenarios/ $(ARGS)
+
+lint: setup
+	$(PYTHON) -m pytest tests/test_lint.py tests/test_layers.py $(ARGS)
+
+bench: setup
+	set -e; for file in $(BENCH); do echo "== $$file"; $(PYTHON) "$$file"; done
+
+setup:
+	@scripts/setup

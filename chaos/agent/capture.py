@@ -1,0 +1,60 @@
+"""Operation `capture`: every frame at one interface, with the kernel's own timestamps, and none lost unseen.
+
+An AF_PACKET socket per node, opened once, read by the agent's loop. A frame is queued to the socket before the
+network stack itself sees it (receive) or right when it is handed to the driver (send), so what a client has noticed
+has been captured. What the kernel had to drop is counted (PACKET_STATISTICS) and makes a run INVALID. See packet(7).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from chaos.agent.serve import Agent, encode
+
+ETH_P_ALL = 0x0003
+PACKET_OUTGOING = 4
+SOL_PACKET, PACKET_STATISTICS = 263, 6
+SO_TIMESTAMPNS = 35
+SNAP = 1 << 16
+
+
+class Capture:
+    """The socket, and the frames so far: (time in ns of CLOCK_REALTIME, outgoing, data)."""
+
+    def __init__(self, interface: str) -> None:
+        self.frames: list[tuple[int, bool, bytes]] = []
+        self.lost = 0
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.bind((interface, ETH_P_ALL))
+
+    def drain(self) -> None:
+        """Take what the kernel has queued."""
+        while True:
+            try:
+                data, ancillary, _, address = self.socket.recvmsg(SNAP, 64)
+            except BlockingIOError:
+                return
+            seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
+            self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
+
+    def statistics(self) -> int:
+        """Frames lost so far (the kernel's counter restarts with each reading)."""
+        _, drops = struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        self.lost += drops
+        return self.lost
+
+
+def run(agent: Agent, *, do: str, interface: str = "eth0", since: int = 0) -> dict[str, Any] | None:
+    """`start` opens it; `read` returns {"frames": [[time_ns, outgoing, base64], ...] from number `since`, "lost": n}."""
+    if do == "start":
+        capture = agent.state["capture"] = Capture(interface)
+        agent.watch(capture.socket.fileno(), capture.drain)
+        return None
+    capture = agent.state["capture"]
+    capture.drain()
+    frames = [[time_ns, outgoing, encode(data)] for time_ns, outgoing, data in capture.frames[since:]]
+    return {"frames": frames, "lost": capture.statistics()}

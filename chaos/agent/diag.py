@@ -1,0 +1,68 @@
+"""inet_diag(7): the kernel's TCP sockets of this namespace, read and destroyed through NETLINK_SOCK_DIAG.
+
+Layouts: include/uapi/linux/inet_diag.h. State names are the kernel's (include/net/tcp_states.h).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chaos.agent.netlink import Netlink
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
+TCP_REPAIR = 19
+
+STATES = (
+    "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT",
+    "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "SYN_RECV",
+)  # fmt: skip
+LISTEN = 1 << 10
+ALL = 0xFFF & ~1
+CONNECTIONS = ALL & ~LISTEN | 1 << 12
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One socket. Of a listener `rqueue` is the accept queue's length and `wqueue` its limit (the backlog)."""
+
+    family: int
+    state: str
+    sport: int
+    dport: int
+    rqueue: int
+    wqueue: int
+    identity: bytes
+
+
+def sockets(netlink: Netlink, states: int = CONNECTIONS) -> Iterator[Socket]:
+    """Every TCP socket of both families in one of these states (a bit mask, 1 << state)."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, states) + bytes(48)
+        for message in netlink.dump(SOCK_DIAG_BY_FAMILY, request):
+            state = message[1]
+            sport, dport = struct.unpack_from("!HH", message, 4)
+            rqueue, wqueue = struct.unpack_from("=II", message, 56)
+            yield Socket(message[0], STATES[state], sport, dport, rqueue, wqueue, message[4:52])
+
+
+def destroy(netlink: Netlink, found: Socket) -> bool:
+    """SOCK_DESTROY, as `ss -K`: the kernel ends the connection (with a RST where the peer may still hold it)."""
+    request = struct.pack("=BBBBI", found.family, socket.IPPROTO_TCP, 0, 0, ALL) + found.identity
+    try:
+        netlink.request(SOCK_DESTROY, request, what="SOCK_DESTROY")
+    except (FileNotFoundError, OSError):
+        return False  # it ended by itself in between
+    return True
+
+
+def forget(sock: socket.socket) -> None:
+    """Close a connection so that its peer learns nothing: no FIN, no RST (TCP_REPAIR, as in checkpoint/restore)."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    except OSError:
+        pass  # never connected, or already dead: there is nothing to forget
+    sock.close()

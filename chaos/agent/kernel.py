@@ -1,0 +1,80 @@
+"""System calls that Python 3.11's standard library does not have, through ctypes. Errors are OSError, as in `os`."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+
+PR_SET_PDEATHSIG, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 1, 29, 36
+
+SIOCETHTOOL = 0x8946
+ETHTOOL_STXCSUM = 0x17
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2). CLONE_NEWPID concerns the children of the caller, all the rest the caller."""
+    _checked(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2): join the namespace of this kind (a CLONE_ flag) that `fd` refers to."""
+    _checked(_libc.setns(fd, kind), f"setns({kind:#x})")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    fstype = kind.encode() if kind else None
+    _checked(_libc.mount(source.encode(), target.encode(), fstype, flags, data.encode()), f"mount {kind} {target}")
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2), in the caller's UTS namespace."""
+    _checked(_libc.sethostname(name.encode(), len(name)), "sethostname")
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    _checked(_libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+
+
+def die_with_parent() -> None:
+    """Have the kernel SIGKILL this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def checksum_in_software(interface: str) -> None:
+    """Have the kernel finish TCP checksums before frames leave by this device, as a relay that copies frames needs."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0))
+        request = struct.pack("16sP", interface.encode(), ctypes.addressof(value)).ljust(40, b"\0")
+        fcntl.ioctl(sock, SIOCETHTOOL, request)
+
+
+def write_sysctl(name: str, value: str) -> bool:
+    """Write /proc/sys/NAME (slashes, not dots); False where this kernel does not have it."""
+    try:
+        with open(f"/proc/sys/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError:
+        return False
+    return True

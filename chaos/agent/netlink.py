@@ -1,0 +1,194 @@
+"""Just enough rtnetlink(7) to build a lab: links, addresses, routes, rules, neighbours. One socket, one request at a time.
+
+The sender's network namespace is the one that is changed, so open a `Netlink` after setns(2).
+Layouts: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,neighbour}.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 18, 20, 24
+RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
+
+IFF_UP, IFF_NOARP = 0x1, 0x80
+IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
+METRIC = 1024
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
+FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
+NDA_DST = 1
+
+
+def attribute(kind: int, value: bytes | str | int) -> bytes:
+    """One `struct rtattr` with its padding: text gets its NUL, a number is 32 bits."""
+    if isinstance(value, str):
+        value = value.encode() + b"\0"
+    elif isinstance(value, int):
+        value = struct.pack("=I", value)
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The attributes of a message's tail, by kind; of a repeated kind the last."""
+    found: dict[int, bytes] = {}
+    while len(data) >= 4:
+        size, kind = struct.unpack_from("=HH", data)
+        if size < 4:
+            break
+        found[kind & 0x3FFF] = data[4:size]
+        data = data[(size + 3) & ~3 :]
+    return found
+
+
+def packed(address: str) -> tuple[int, bytes]:
+    """An address as (family, bytes)."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.inet_pton(family, address)
+
+
+class Netlink:
+    """A netlink socket of the caller's network namespace. Kernel refusals are OSError, naming the request."""
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._socket.close()
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence += 1
+        header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0)
+        self._socket.send(header + body)
+
+    def _messages(self) -> Iterator[tuple[int, bytes]]:
+        data = self._socket.recv(1 << 17)
+        while len(data) >= 16:
+            size, kind, _, sequence, _ = struct.unpack_from("=IHHII", data)
+            if sequence == self._sequence:
+                yield kind, data[16:size]
+            data = data[(size + 3) & ~3 :]
+
+    def request(self, kind: int, body: bytes, flags: int = 0, what: str = "") -> None:
+        """Send one request and wait for its acknowledgement."""
+        self._send(kind, NLM_F_ACK | flags, body)
+        for answer, payload in self._messages():
+            if answer == NLMSG_ERROR:
+                number = -struct.unpack_from("=i", payload)[0]
+                if number:
+                    raise OSError(number, f"{what or f'netlink request {kind}'}: {os.strerror(number)}")
+                return
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """Every object of a dump request, without its netlink header."""
+        self._send(kind, NLM_F_DUMP, body)
+        while True:
+            for answer, payload in self._messages():
+                if answer == NLMSG_DONE:
+                    return
+                if answer == NLMSG_ERROR:
+                    number = -struct.unpack_from("=i", payload)[0]
+                    raise OSError(number, f"netlink dump {kind}: {os.strerror(number)}")
+                yield payload
+
+    # -- links
+
+    def veth(self, name: str, peer: str, peer_ns: int | None = None, *, arp: bool = True) -> None:
+        """Create a veth pair, the peer in place in the namespace of `peer_ns`; this end is up.
+
+        The peer cannot be created up: veth_open() wants both ends (drivers/net/veth.c).
+        """
+        flags = IFF_UP | (0 if arp else IFF_NOARP)
+        far = _ifinfo(0, 0, 0) + attribute(IFLA_IFNAME, peer)
+        if peer_ns is not None:
+            far += attribute(IFLA_NET_NS_FD, peer_ns)
+        info = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, far))
+        self._new_link(name, flags, attribute(IFLA_LINKINFO, info))
+
+    def bridge(self, name: str) -> None:
+        """Create a bridge, up."""
+        self._new_link(name, IFF_UP, attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "bridge")))
+
+    def _new_link(self, name: str, flags: int, extra: bytes) -> None:
+        body = _ifinfo(0, flags, flags) + attribute(IFLA_IFNAME, name) + extra
+        self.request(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"ip link add {name}")
+
+    def set_up(self, name: str) -> None:
+        """ip link set NAME up."""
+        self.request(RTM_NEWLINK, _ifinfo(socket.if_nametoindex(name), IFF_UP, IFF_UP), what=f"ip link set {name} up")
+
+    def set_master(self, name: str, master: str) -> None:
+        """ip link set NAME master MASTER."""
+        body = _ifinfo(socket.if_nametoindex(name), 0, 0) + attribute(IFLA_MASTER, socket.if_nametoindex(master))
+        self.request(RTM_NEWLINK, body, what=f"ip link set {name} master {master}")
+
+    # -- addresses, routes, rules
+
+    def address(self, interface: str, address: str, prefix: int) -> None:
+        """ip address add ADDRESS/PREFIX dev INTERFACE nodad."""
+        family, raw = packed(address)
+        body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, socket.if_nametoindex(interface))
+        body += attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
+        self.request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL, f"ip address add {address} dev {interface}")
+
+    def route(
+        self, destination: str | None, interface: str, *, via: str | None = None, table: int = 0, six: bool = False
+    ) -> None:
+        """ip route add DESTINATION (one host; None: default) [via VIA] dev INTERFACE [table TABLE] metric 1024.
+
+        The metric leaves room in front: a fault's route is added beside it and wins.
+        """
+        family = packed(destination)[0] if destination else (socket.AF_INET6 if six else socket.AF_INET)
+        scope = RT_SCOPE_UNIVERSE if via or family == socket.AF_INET6 else RT_SCOPE_LINK
+        length = len(packed(destination)[1]) * 8 if destination else 0
+        table = table or RT_TABLE_MAIN
+        body = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+        body += attribute(RTA_OIF, socket.if_nametoindex(interface)) + attribute(RTA_TABLE, table)
+        body += attribute(RTA_PRIORITY, METRIC)
+        if destination:
+            body += attribute(RTA_DST, packed(destination)[1])
+        if via:
+            body += attribute(RTA_GATEWAY, packed(via)[1])
+        what = f"ip route add {destination or 'default'} dev {interface}"
+        self.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL, what)
+
+    def rule(self, interface: str, table: int, *, six: bool) -> None:
+        """ip [-6] rule add iif INTERFACE lookup TABLE."""
+        family = socket.AF_INET6 if six else socket.AF_INET
+        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, FR_ACT_TO_TBL, 0)
+        body += attribute(FRA_IIFNAME, interface) + attribute(FRA_TABLE, table)
+        self.request(RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip rule add iif {interface} lookup {table}")
+
+    def flush_neighbours(self) -> int:
+        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten; returns how many."""
+        entries = list(self.dump(RTM_GETNEIGH, struct.pack("=BBHiHBB", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
+        gone = 0
+        for entry in entries:
+            family, _, _, _, state, _, _ = struct.unpack_from("=BBHiHBB", entry)
+            address = attributes(entry[12:]).get(NDA_DST)
+            if state & 0xC0 or address is None or family not in (socket.AF_INET, socket.AF_INET6):
+                continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
+            try:
+                self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
+                gone += 1
+            except FileNotFoundError:
+                pass  # the kernel was quicker
+        return gone
+
+
+def _ifinfo(index: int, flags: int, change: int) -> bytes:
+    return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, change)

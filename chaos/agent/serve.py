@@ -1,0 +1,233 @@
+"""An agent: one process in one node, requests in, results and events out, one JSON object a line.
+
+    host -> agent   {"id": 7, "op": "command", "args": {...}}
+    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}
+                    {"child": 3, "event": ...}  or  {"child": 3, "ended": STATUS}
+
+The agent is one thread and never waits for anything but its selector. What takes long (a listener, a client,
+the wire) is a forked child of plain blocking code, joined to the agent by a socket pair of JSON lines; the agent
+only passes the lines on. When the host goes away, the agent ends, and its children with it (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from chaos.agent import kernel
+
+MISSING = "missing"
+FAILED = "failed"
+
+
+class OperationFailed(Exception):
+    """An operation's failure in the host's terms: {"kind": "missing" | "failed" | "error", ...}."""
+
+    def __init__(self, **error: Any) -> None:
+        self.error = error
+        super().__init__(json.dumps(error))
+
+
+class Lines:
+    """JSON lines over a file descriptor, read without blocking and written whole."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self.reader, self.writer = reader, writer
+        self._rest = b""
+
+    def write(self, message: Any) -> None:
+        data = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        while data:
+            data = data[os.write(self.writer, data) :]
+
+    def read(self) -> list[Any] | None:
+        """The messages that one read(2) completes; None at the end of the stream."""
+        data = os.read(self.reader, 1 << 18)
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+class Pipe(Lines):
+    """A child's end: blocking, one message at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.fileno(), sock.fileno())
+        self._socket = sock
+        self._ready: list[Any] = []
+
+    def next(self) -> Any:
+        """Wait for a message; the agent's end is this process's end."""
+        while not self._ready:
+            messages = self.read()
+            if messages is None:
+                os._exit(0)
+            self._ready = messages
+        return self._ready.pop(0)
+
+
+class Child:
+    """A forked child. `reply_to` is the request that its first message answers (None: it only sends events)."""
+
+    def __init__(self, number: int, pid: int, sock: socket.socket, reply_to: int | None) -> None:
+        self.number, self.pid, self.reply_to = number, pid, reply_to
+        self.socket = sock
+        self.lines = Lines(sock.fileno(), sock.fileno())
+
+
+class Agent:
+    """The loop, and what operations may use: `fork`, `watch`, `children`, and a place for their state."""
+
+    def __init__(self, node: str, reader: int, writer: int) -> None:
+        self.node = node
+        self.state: dict[str, Any] = {}
+        self.children: dict[int, Child] = {}
+        self._host = Lines(reader, writer)
+        self._selector = selectors.DefaultSelector()
+        self._count = 0
+        self._request: int | None = None
+        self._selector.register(reader, selectors.EVENT_READ, self._serve)
+
+    def run(self) -> None:
+        """Serve until the host hangs up."""
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back when the descriptor can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def fork(self, work: Callable[[Pipe], None], *, answers: bool = False) -> int:
+        """Run `work(pipe)` in a child and return its number; with `answers` its first message is the result."""
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(work, ours, theirs)
+        theirs.close()
+        self._count += 1
+        child = Child(self._count, pid, ours, self._request if answers else None)
+        self.children[child.number] = child
+        self.watch(ours.fileno(), lambda: self._hear(child))
+        return child.number
+
+    def _become_child(self, work: Callable[[Pipe], None], ours: socket.socket, theirs: socket.socket) -> None:
+        status = 1
+        try:
+            kernel.die_with_parent()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            ours.close()
+            for key in list(self._selector.get_map().values()):
+                os.close(key.fd)  # the host's line, captures, other children: none of the child's business
+            pipe = Pipe(theirs)
+            try:
+                work(pipe)
+                status = 0
+            except Exception as error:
+                pipe.write({"error": describe(error)})
+        finally:
+            os._exit(status)
+
+    def end(self, number: int) -> None:
+        """Kill a child and forget it; its sockets close with it."""
+        child = self.children.get(number)
+        if child is not None:
+            os.kill(child.pid, signal.SIGKILL)
+            self._bury(child)
+
+    def tell(self, number: int, message: Any) -> None:
+        """Pass a message to a child; one that has ended hears nothing."""
+        child = self.children.get(number)
+        if child is not None:
+            child.lines.write(message)
+
+    def _hear(self, child: Child) -> None:
+        try:
+            messages = child.lines.read()
+        except ConnectionResetError:
+            messages = None
+        for message in messages or ():
+            self._pass_on(child, message)
+        if messages is None:
+            status = self._bury(child)
+            if child.reply_to is not None:
+                error = {"kind": "error", "message": f"a child of the agent in {self.node} died (status {status})"}
+                self._host.write({"id": child.reply_to, "error": error})
+            else:
+                self._host.write({"child": child.number, "ended": status})
+
+    def _pass_on(self, child: Child, message: Any) -> None:
+        if child.reply_to is None:
+            self._host.write({"child": child.number, "event": message})
+            return
+        key = "error" if isinstance(message, dict) and set(message) == {"error"} else "result"
+        self._host.write({"id": child.reply_to, key: message["error"] if key == "error" else message})
+        child.reply_to = None
+
+    def _bury(self, child: Child) -> int:
+        self._selector.unregister(child.socket.fileno())
+        child.socket.close()
+        del self.children[child.number]
+        return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+
+    def _serve(self) -> None:
+        try:
+            requests = self._host.read()
+        except ConnectionResetError:
+            requests = None
+        if requests is None:
+            os._exit(0)
+        for request in requests:
+            self._answer(request)
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        self._request = request["id"]
+        try:
+            operation = importlib.import_module(f"chaos.agent.{request['op']}")
+            children = self._count
+            result = operation.run(self, **request["args"])
+            if self._count > children and self.children[self._count].reply_to == request["id"]:
+                return  # the child will answer
+            answer = {"id": request["id"], "result": result}
+        except Exception as error:
+            answer = {"id": request["id"], "error": describe(error)}
+        self._host.write(answer)
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """An exception as the host's error object."""
+    if isinstance(error, OperationFailed):
+        return error.error
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
+    return {"kind": "error", "message": text}
+
+
+def encode(data: bytes) -> str:
+    """Bytes as JSON carries them."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def main(node: str = "node") -> None:
+    """Serve on standard input and output, as a sidecar does."""
+    gc.freeze()
+    reader, writer = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    Agent(node, reader, writer).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

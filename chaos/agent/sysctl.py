@@ -1,0 +1,20 @@
+"""Operation `sysctl`: read or write sysctls of the node's network namespace."""
+
+from __future__ import annotations
+
+from chaos.agent import kernel
+from chaos.agent.serve import Agent
+
+
+def run(agent: Agent, *, read: list[str] | None = None, write: list[tuple[str, str]] | None = None) -> dict[str, str]:
+    """Names as paths (`net/ipv4/tcp_syn_retries`). Returns the values *before* writing; a name that this kernel lacks is left out."""
+    before: dict[str, str] = {}
+    for name in [*(read or ()), *(name for name, _ in write or ())]:
+        try:
+            with open(f"/proc/sys/{name}", encoding="ascii") as file:
+                before[name] = file.read().strip()
+        except FileNotFoundError:
+            continue
+    for name, value in write or ():
+        kernel.write_sysctl(name, value)
+    return before

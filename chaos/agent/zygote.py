@@ -1,0 +1,121 @@
+"""The session's process: it forks labs, so that a lab costs a fork and not the start of an interpreter.
+
+    host process --(socket)-- keeper, which waits
+                               +- zygote: pid 1 of the session's pid namespace
+                                   +- lab: pid 1 of its own pid namespace (lab.py)
+                                       +- an agent in each node (serve.py)
+
+Whoever dies takes everything below along, by SIGKILL from the kernel: the keeper ends when the host process has
+ended (a pidfd tells, whatever thread started it and whoever inherited the socket), the zygote has the keeper as its
+PR_SET_PDEATHSIG, and the end of a pid namespace's pid 1 is the end of the namespace. As an ordinary user the session
+lives in a user namespace of its own; root needs none.
+
+One request is one message on a SOCK_SEQPACKET socket: the lab as JSON, with one file descriptor for the lab's
+status and one for each agent (SCM_RIGHTS).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+from chaos.agent import kernel, lab
+
+
+def session(control: socket.socket, host: int) -> None:
+    """Become the keeper of a session for the host process with this pid; returns when that has ended."""
+    watched = os.pidfd_open(host)
+    enter_namespaces()
+    ready, told = os.pipe()
+    zygote = os.fork()
+    if zygote == 0:
+        os.close(ready)
+        kernel.die_with_parent()
+        kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        os.write(told, b"+")
+        serve(control)
+    os.close(told)
+    control.close()
+    if os.read(ready, 1):
+        zygote_fd = os.pidfd_open(zygote)
+        select.select([watched, zygote_fd], [], [])
+    os._exit(0)
+
+
+def enter_namespaces() -> None:
+    """New mount and pid namespaces; as an ordinary user inside a new user namespace, where we are root."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+        return
+    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a lab for each request; reap the labs that have ended; end with the host's socket."""
+    for name in sorted(os.listdir(os.path.dirname(__file__))):
+        if name.endswith(".py") and not name.startswith("__"):
+            importlib.import_module(f"chaos.agent.{name[:-3]}")
+    gc.collect()
+    gc.freeze()  # what is loaded now is shared by all labs; a collection would copy its pages
+    own_pid_ns = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY)
+    wake, woken = socket.socketpair()
+    woken.setblocking(False)
+    signal.set_wakeup_fd(woken.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control.send(b"ready")
+    while True:
+        readable, _, _ = select.select([control, wake], [], [])
+        if wake in readable:
+            wake.recv(4096)
+            _reap()
+        if control in readable:
+            message, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
+            if not message:
+                os._exit(0)
+            _fork_lab(json.loads(message), fds, own_pid_ns, (control, wake, woken))
+
+
+def _fork_lab(spec: lab.Spec, fds: list[int], own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:
+    kernel.unshare(kernel.CLONE_NEWPID)
+    try:
+        if os.fork() == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            kernel.die_with_parent()
+            for sock in ours:
+                sock.close()
+            lab.start(spec, fds)
+    finally:
+        kernel.setns(own_pid_ns, kernel.CLONE_NEWPID)
+        for fd in fds:
+            os.close(fd)
+
+
+def _reap() -> None:
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def main() -> None:
+    """Run as `python -c ... FD HOST_PID`: the session's socket was inherited as this descriptor."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        session(control, int(sys.argv[2]))
+    except OSError as error:
+        control.send(json.dumps({"errno": error.errno, "message": str(error)}).encode())
+        sys.exit(1)

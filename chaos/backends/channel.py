@@ -1,0 +1,180 @@
+"""The host's end of an agent: requests, results, events. The same for a namespace's socket and a container's stdio.
+
+Not thread-safe: a lab belongs to the thread that runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chaos.errors import CommandFailed, LabError, ToolMissing
+
+TIMEOUT = 30.0
+INSTALL = {
+    "iptables": "apt-get install iptables",
+    "iptables-restore": "apt-get install iptables",
+    "iptables-save": "apt-get install iptables",
+    "ip6tables-restore": "apt-get install iptables",
+    "ip6tables-save": "apt-get install iptables",
+    "ip": "apt-get install iproute2",
+    "curl": "apt-get install curl",
+}
+
+
+class Channel:
+    """JSON lines over two file descriptors that we own."""
+
+    def __init__(self, node: str, reader: int, writer: int) -> None:
+        self.node, self.reader, self._writer = node, reader, writer
+        self._rest = b""
+        self._count = 0
+        self._results: dict[int, Mapping[str, Any]] = {}
+        self._events: dict[int, deque[Any]] = {}
+        self._ended: dict[int, int] = {}
+        self.dead = False
+
+    def close(self) -> None:
+        """Hang up; the agent ends."""
+        for fd in {self.reader, self._writer}:
+            os.close(fd)
+
+    def send(self, operation: str, arguments: Mapping[str, Any]) -> int:
+        """Send a request; returns its number for `result`."""
+        self._count += 1
+        request = {"id": self._count, "op": operation, "args": arguments}
+        data = memoryview(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+        try:
+            while data:
+                data = data[os.write(self._writer, data) :]
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died() from None
+        return self._count
+
+    def result(self, number: int, timeout: float = TIMEOUT) -> Any:
+        """Wait for the answer to a request."""
+        deadline = time.monotonic() + timeout
+        while number not in self._results:
+            if not self.pump(deadline - time.monotonic()):
+                raise LabError(f"the agent in node {self.node!r} did not answer within {timeout:g} s")
+        answer = self._results.pop(number)
+        if "error" in answer:
+            raise self._failure(answer["error"])
+        return answer["result"]
+
+    def pump(self, timeout: float) -> bool:
+        """Take in what the agent says, waiting for at most `timeout` seconds; False when nothing came."""
+        if not select.select([self.reader], [], [], max(0.0, timeout))[0]:
+            return False
+        try:
+            data = os.read(self.reader, 1 << 18)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise self._died()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._sort(json.loads(line))
+        return True
+
+    def _sort(self, message: Mapping[str, Any]) -> None:
+        if "id" in message:
+            self._results[message["id"]] = message
+        elif "ended" in message:
+            self._ended[message["child"]] = message["ended"]
+        else:
+            self._events.setdefault(message["child"], deque()).append(message["event"])
+
+    def event(self, child: int, timeout: float) -> Any:
+        """The next event of a child; None after `timeout` seconds. LabError when it has died or failed."""
+        deadline = time.monotonic() + timeout
+        while not self._events.get(child):
+            if child in self._ended:
+                raise LabError(f"a child of the agent in node {self.node!r} died (status {self._ended[child]})")
+            if not self.pump(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                return None
+        event = self._events[child].popleft()
+        if isinstance(event, dict) and "error" in event:
+            raise self._failure(event["error"])
+        return event
+
+    def has_event(self, child: int) -> bool:
+        """Whether an event of this child has come in, without waiting."""
+        while self.pump(0):
+            pass
+        return bool(self._events.get(child)) or child in self._ended
+
+    def _died(self) -> LabError:
+        self.dead = True
+        return LabError(f"the agent in node {self.node!r} died")
+
+    def _failure(self, error: Mapping[str, Any]) -> LabError:
+        if error["kind"] == "missing":
+            tool = error["tool"]
+            return ToolMissing(tool, INSTALL.get(tool, f"the package that has `{tool}`"))
+        if error["kind"] == "failed":
+            return CommandFailed(error["argv"], error["status"], error["stderr"])
+        return LabError(f"node {self.node!r}: {error['message']}")
+
+
+class ChildOf:
+    """A running child of an agent (model.Running)."""
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self._channel, self._number = channel, number
+
+    def next(self, deadline: float) -> Any:
+        return self._channel.event(self._number, deadline)
+
+    def expect(self, key: str, deadline: float = TIMEOUT) -> Any:
+        """Skip events until one that has this key; its value."""
+        until = time.monotonic() + deadline
+        while (event := self.next(max(0.0, until - time.monotonic()))) is not None:
+            if key in event:
+                return event[key]
+        raise LabError(f"node {self._channel.node!r}: no {key!r} within {deadline:g} s")
+
+    def ready(self) -> bool:
+        return self._channel.has_event(self._number)
+
+    def tell(self, message: Any) -> None:
+        self._channel.result(self._channel.send("child", {"number": self._number, "tell": message}))
+
+    def end(self) -> None:
+        self._channel.result(self._channel.send("child", {"number": self._number, "end": True}))
+
+
+class AgentNode:
+    """One node, reached through its agent (model.Node)."""
+
+    def __init__(self, name: str, address: str, interface: str, channel: Channel) -> None:
+        self.name, self.address, self.interface, self.channel = name, address, interface, channel
+
+    def call(self, operation: str, /, **arguments: Any) -> Any:
+        return self.channel.result(self.channel.send(operation, arguments))
+
+    def start(self, operation: str, /, **arguments: Any) -> ChildOf:
+        return ChildOf(self.channel, self.call(operation, **arguments))
+
+
+def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any) -> dict[str, Any]:
+    """Run one operation in every node at once; the results by node."""
+    sent = {name: node.channel.send(operation, arguments) for name, node in nodes.items()}
+    return {name: nodes[name].channel.result(number) for name, number in sent.items()}
+
+
+def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:
+    """Take in what the agents say until the condition holds; LabError naming `what` after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() >= end:
+            raise LabError(f"waited {deadline:g} s in vain: {what}")
+        readers = [node.channel.reader for node in channels.values()]
+        select.select(readers, [], [], 0.005)
+        for node in channels.values():
+            node.channel.pump(0)

@@ -1,0 +1,213 @@
+"""A lab of agents, whatever started them: the listener, the wire, the captures, the legs' boundaries."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
+from chaos.errors import LabError
+from chaos.model import ROUTER, Setting
+from chaos.packets import Frame, Packet, decode
+
+QUICK = 10.0
+"""Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
+SENTINEL_PORT = 9
+
+
+class OurListener:
+    """Our listener in its node (model.Listener)."""
+
+    def __init__(self, node: AgentNode, arguments: Mapping[str, Any]) -> None:
+        self._child = node.start("listener", **arguments)
+        self._child.expect("ready", QUICK)
+
+    def report(self) -> Mapping[str, Any]:
+        """{"accepts": [...], "acted": n}, as chaos/agent/listener.py says."""
+        self._child.tell({"report": True})
+        report: Mapping[str, Any] = self._child.expect("report", QUICK)
+        return report
+
+    def forget_connections(self) -> None:
+        """Close what it holds without telling the peers."""
+        self._child.tell({"forget": True})
+        self._child.expect("forgotten", QUICK)
+
+    def end(self) -> None:
+        """Kill it."""
+        self._child.end()
+
+
+class AgentLab:
+    """model.Lab over agents.
+
+    `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
+    towards each node. `hosts` gives a node's /etc/hosts under overrides.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        nodes: Mapping[str, AgentNode],
+        nowhere: str,
+        router: Mapping[str, tuple[str, str]],
+        hosts: Callable[[Mapping[str, str]], str],
+    ) -> None:
+        self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
+        self._links = {end: device for end, (device, _) in router.items()}
+        self._gateways = {end: address for end, (_, address) in router.items()}
+        self._overrides: dict[str, Mapping[str, str]] = {}
+        self._hosts = hosts
+        self._listener: OurListener | None = None
+        self._wire: ChildOf | None = None
+        self._drains = itertools.count(1)
+        self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
+        self._mark: dict[str, int] = dict.fromkeys(self.captured, 0)
+        self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
+        self._callbacks: list[Callable[[], None]] = []
+        self.at_hold: Callable[[], None] = lambda: None
+
+    @property
+    def captured(self) -> list[str]:
+        """The nodes with a capture: every one but the router, whose wire they all see."""
+        return [name for name in self.nodes if name != ROUTER]
+
+    @property
+    def target_address(self) -> str:
+        name = self.setting.target.node
+        return self._overrides.get(self.setting.client, {}).get(name, self.nodes[name].address)
+
+    def link(self, node: str, end: str) -> str:
+        return self._links[end] if node == ROUTER else self.nodes[node].interface
+
+    def link_address(self, node: str, end: str) -> str:
+        return self._gateways[end] if node == ROUTER else self.nodes[node].address
+
+    def open(self) -> None:
+        """Start the wire, the captures and the healthy listener."""
+        if ROUTER in self.nodes and self.setting.path == "routed":
+            router = self.nodes[ROUTER]
+            self._wire = router.start("wire", delay=self.setting.rtt / 2, interface="wire1")
+            self._wire.expect("ready", QUICK)
+        for name in self.captured:
+            self.nodes[name].call("capture", do="start", interface=self.nodes[name].interface)
+        self._listen("serve", {})
+
+    # -- the listener
+
+    def _listen(self, do: str, behaviour: Mapping[str, Any]) -> None:
+        listen = self.setting.listen
+        node = self.nodes[listen.node]
+        arguments = {
+            "do": do,
+            "address": node.address,
+            "port": listen.port,
+            "backlog": behaviour.get("backlog", listen.backlog),
+            "speaks": listen.speaks,
+            "after": behaviour.get("after", "accept"),
+            "fill": behaviour.get("fill", 0),
+        }
+        self._listener = OurListener(node, arguments) if do != "absent" else None
+
+    @contextmanager
+    def listening(self, *, do: str, **behaviour: Any) -> Iterator[OurListener | None]:
+        self._silence()
+        try:
+            self._listen(do, behaviour)
+            yield self._listener
+        finally:
+            self._silence()
+            self._listen("serve", {})
+
+    def _silence(self) -> None:
+        if self._listener is not None:
+            self._listener.forget_connections()
+            self._listener.end()
+            self._listener = None
+
+    def accepts(self) -> Sequence[Mapping[str, Any]]:
+        """What accept(2) has returned since the listener was started."""
+        found: Sequence[Mapping[str, Any]] = self._listener.report()["accepts"] if self._listener else []
+        return found
+
+    def acted(self) -> bool:
+        return self._listener is not None and self._listener.report()["acted"] > 0
+
+    # -- packets
+
+    def drain(self) -> None:
+        """Return when what is on the wire now has arrived."""
+        if self._wire is not None:
+            number = next(self._drains)
+            self._wire.tell({"drain": number})
+            while self._wire.expect("drained", QUICK + self.setting.rtt) != number:
+                pass
+
+    def mark(self) -> None:
+        """What the captures see from now on is the attempt's."""
+        self.read_captures()
+        self._mark = {name: len(frames) for name, frames in self._frames.items()}
+
+    def read_captures(self) -> None:
+        """Take over what the captures have seen."""
+        for name in self.captured:
+            self._read_capture(name)
+
+    def _read_capture(self, name: str) -> None:
+        known = self._frames[name]
+        answer = self.nodes[name].call("capture", do="read", since=len(known))
+        known.extend(Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in answer["frames"])
+        self.lost[name] = answer["lost"]
+
+    def frames(self) -> dict[str, tuple[Frame, ...]]:
+        """Every frame of every leg, by node."""
+        return {name: tuple(frames) for name, frames in self._frames.items()}
+
+    def packets(self, node: str) -> Sequence[Packet]:
+        self._read_capture(node)
+        return self.seen(node)
+
+    def seen(self, node: str) -> list[Packet]:
+        """The attempt's packets at this node, as far as they were read."""
+        decoded = (decode(frame) for frame in self._frames[node][self._mark[node] :])
+        return [packet for packet in decoded if packet is not None]
+
+    # -- boundaries of a leg
+
+    def hold(self) -> None:
+        self.drain()
+        self.at_hold()
+
+    def on_quiesce(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def release(self) -> None:
+        """Have the clients close what they hold, silently."""
+        while self._callbacks:
+            self._callbacks.pop()()
+
+    def quiesce(self) -> None:
+        """Remove every trace of a leg: sockets at both ends, queues, neighbours, route exceptions."""
+        self.release()
+        if self._listener is not None:
+            self._listener.forget_connections()
+        everywhere(self.nodes, "quiesce")
+        self.drain()
+        everywhere(self.nodes, "quiesce")
+
+    def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
+        until(condition, what, deadline, self.nodes)
+
+    def names(self, node: str, overrides: Mapping[str, str]) -> None:
+        self._overrides[node] = dict(overrides)
+        self.nodes[node].call("names", hosts=self._hosts(overrides))
+
+    def check_alive(self) -> None:
+        """LabError when an agent has died."""
+        for node in self.nodes.values():
+            node.channel.pump(0)
+            if node.channel.dead:
+                raise LabError(f"the agent in node {node.name!r} died")

@@ -1,0 +1,228 @@
+"""The embedded backend: every service is a Linux network namespace. Needs no Docker, works as root and unprivileged.
+
+`Netns` is a session: one zygote process (chaos/agent/zygote.py) from which labs are forked. Addresses:
+
+    node i   198.18.i.2/32, 2001:db8:0:i::2/128 on eth0      routed: each peer by a host route through the router
+    router   198.18.i.1,    2001:db8:0:i::1     on to-NAME   direct: all on one bridge, each peer by a link route
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from chaos import command
+from chaos.backends.channel import AgentNode, Channel
+from chaos.backends.lab import AgentLab
+from chaos.errors import LabError
+from chaos.model import ROUTER, Setting
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from chaos.agent.lab import LinkSpec, NodeSpec, RouteSpec, Spec
+
+ROOT = Path(__file__).resolve().parents[2]
+START = 10.0
+SWALLOWED = {"ipv4": "198.19.255.254", "ipv6": "2001:db8:ffff::1"}
+LINK_LOCAL = "fe80::1"
+SWITCH = "switch"
+BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from chaos.agent.zygote import main; main()"
+
+COMMON: list[tuple[str, str]] = [
+    ("net/ipv4/icmp_ratemask", "0"),
+    ("net/ipv6/icmp/ratemask", "\n"),
+    ("net/ipv4/tcp_no_metrics_save", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv6/conf/all/disable_ipv6", "0"),
+    ("net/ipv6/conf/default/disable_ipv6", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
+    ("net/ipv6/conf/default/keep_addr_on_down", "1"),
+]
+FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
+TIMING: Mapping[str, list[tuple[str, str]]] = {
+    "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
+    "real": [],
+}
+
+
+class Netns:
+    """A session of the netns backend: a context manager; `start` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Netns:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            argv = [sys.executable, "-I", "-S", "-c", BOOT, str(ROOT), str(theirs.fileno()), str(os.getpid())]
+            self._process = command.start(argv, pass_fds=[theirs.fileno()])
+        self._control = ours
+        ours.settimeout(START)
+        try:
+            answer = ours.recv(4096)
+        except TimeoutError:
+            answer = b""
+        if answer != b"ready":
+            self.__exit__(None, None, None)
+            raise LabError(_why_not(answer))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Hang up and wait until the kernel has ended every process of the session."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.wait()
+
+    @contextmanager
+    def start(self, setting: Setting) -> Iterator[AgentLab]:
+        """A running lab for this setting: every agent answers, the wire relays, the listener accepts."""
+        names = list(setting.topology.services)
+        spec = specify(setting, names)
+        with ExitStack() as stack:
+            channels = self._fork(spec, stack)
+            nodes = {
+                node["name"]: AgentNode(node["name"], _address(setting, names, node["name"]), _interface(node["name"]), channel)
+                for node, channel in zip(spec["nodes"], channels, strict=True)
+                if node["name"] != SWITCH
+            }
+            lab = AgentLab(
+                setting, nodes, SWALLOWED[setting.family], _router(setting, names), lambda to: _hosts(setting, names, to)
+            )
+            lab.open()
+            yield lab
+
+    def _fork(self, spec: Spec, stack: ExitStack) -> list[Channel]:
+        status, theirs = socket.socketpair()
+        stack.callback(status.close)
+        pairs = [socket.socketpair() for _ in spec["nodes"]]
+        channels = []
+        for node, (ours, _) in zip(spec["nodes"], pairs, strict=True):
+            fd = ours.detach()
+            channels.append(Channel(node["name"], fd, fd))
+            stack.callback(channels[-1].close)
+        try:
+            fds = [theirs.fileno(), *(pair[1].fileno() for pair in pairs)]
+            with self._lock:
+                if self._control is None:
+                    raise LabError("the netns session is not running")
+                socket.send_fds(self._control, [json.dumps(spec).encode()], fds)
+        except OSError as error:
+            raise LabError(f"the netns session is gone: {error}") from error
+        finally:
+            for sock in (theirs, *(pair[1] for pair in pairs)):
+                sock.close()
+        _await_ready(status)
+        return channels
+
+
+def _await_ready(status: socket.socket) -> None:
+    if not select.select([status], [], [], START)[0]:
+        raise LabError(f"a lab was not ready within {START:g} s")
+    answer = status.recv(4096)
+    if not answer:
+        raise LabError("a lab's first process died while it was starting")
+    message = json.loads(answer)
+    if "error" in message:
+        raise LabError(f"a lab could not be built: {message['error']}")
+
+
+def _why_not(answer: bytes) -> str:
+    text = json.loads(answer)["message"] if answer else "its process died"
+    mend = "root, or unprivileged user namespaces"
+    apparmor = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    if apparmor.exists() and apparmor.read_text().strip() == "1" and os.geteuid():
+        mend = "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+    return f"namespaces cannot be made here: {text}; the netns backend needs {mend}"
+
+
+def specify(setting: Setting, names: Sequence[str]) -> Spec:
+    """The lab to build, as data: `plan.txt` prints the same."""
+    routed = setting.path == "routed"
+    hub = ROUTER if routed else SWITCH
+    timing = TIMING[setting.timing]
+    hosts = _hosts(setting, names, {})
+    nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing, "hosts": hosts} for name in names]
+    nodes.append({"name": hub, "sysctls": COMMON + (FORWARDING if routed else []), "hosts": hosts})
+    links: list[LinkSpec] = []
+    routes: list[RouteSpec] = []
+    for index, name in enumerate(names, 1):
+        links.append(
+            {
+                "hub": hub,
+                "node": name,
+                "hub_interface": _interface_to(index, name),
+                "hub_addresses": _router_addresses(index) if routed else [],
+                "addresses": [(f"198.18.{index}.2", 32), (f"2001:db8:0:{index}::2", 128)],
+            }
+        )
+        routes += _routes(index, name, len(names), routed=routed)
+    return {"nodes": nodes, "links": links, "routes": routes, "wire": hub if routed else None, "bridged": None if routed else hub}
+
+
+def _routes(index: int, name: str, count: int, *, routed: bool) -> list[RouteSpec]:
+    """Host routes to every other node and to the address that the router swallows; no default route: no way out."""
+    routes: list[RouteSpec] = []
+    peers = [other for other in range(1, count + 1) if other != index]
+    for template, gateway, swallowed in (
+        ("198.18.{}.2", f"198.18.{index}.1", SWALLOWED["ipv4"]),
+        ("2001:db8:0:{}::2", f"2001:db8:0:{index}::1", SWALLOWED["ipv6"]),
+    ):
+        via = gateway if routed else None
+        if routed:
+            routes.append({"node": name, "destination": gateway, "interface": "eth0", "via": None})
+        for destination in (*(template.format(other) for other in peers), swallowed):
+            routes.append({"node": name, "destination": destination, "interface": "eth0", "via": via})
+    return routes
+
+
+def _router_addresses(index: int) -> list[tuple[str, int]]:
+    """Of the router's device towards node `index`; it solicits neighbours from a link-local one (RFC 4861, 7.2.2)."""
+    return [(f"198.18.{index}.1", 32), (f"2001:db8:0:{index}::1", 128), (LINK_LOCAL, 64)]
+
+
+def _router(setting: Setting, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The router's device and address towards each node."""
+    template = "198.18.{}.1" if setting.family == "ipv4" else "2001:db8:0:{}::1"
+    return {name: (_interface_to(index, name), template.format(index)) for index, name in enumerate(names, 1)}
+
+
+def _interface_to(index: int, name: str) -> str:
+    """The router's device towards a node; IFNAMSIZ allows 15 characters."""
+    return f"to-{name}" if len(name) <= 12 else f"to-{index}"
+
+
+def _interface(name: str) -> str:
+    return "wire0" if name == ROUTER else "eth0"
+
+
+def _address(setting: Setting, names: Sequence[str], name: str) -> str:
+    index = names.index(name) + 1 if name in names else names.index(setting.target.node) + 1
+    host = 2 if name in names else 1
+    return f"198.18.{index}.{host}" if setting.family == "ipv4" else f"2001:db8:0:{index}::{host}"
+
+
+def _hosts(setting: Setting, names: Sequence[str], overrides: Mapping[str, str]) -> str:
+    """An /etc/hosts in which every node's name has one address, of the scenario's family."""
+    loopback = "127.0.0.1" if setting.family == "ipv4" else "::1"
+    lines = [f"{loopback} localhost"]
+    for name in names:
+        lines.append(f"{overrides.get(name, _address(setting, names, name))} {name}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,31 @@
+"""Client `httpx`: one GET by the library of this name, in a process of its own in the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaos.clients._attempt import call_function
+from chaos.fields import Duration, NodeName
+from chaos.model import Lab, Outcome, Speaks
+
+CODE = """
+import httpx
+
+def call(target):
+    return httpx.get(target.url, timeout=target.timeout).status_code
+"""
+
+
+@dataclass(frozen=True)
+class Httpx:
+    """A GET by httpx; `code` is the status of the answer. Without `timeout` it has none, and the kernel decides."""
+
+    speaks: ClassVar[Speaks] = "http"
+
+    node: NodeName = "client"
+    timeout: Duration | None = None
+
+    def attempt(self, lab: Lab) -> Outcome:
+        """Ask once; raises ToolMissing when the library is not there."""
+        return call_function(lab, self.node, self.timeout, code=CODE)

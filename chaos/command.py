@@ -1,0 +1,31 @@
+"""The one module that starts programs on the host; inside a node `chaos/agent/` does.
+
+Every program is an argument list, never a shell's line. An error carries the arguments, the exit status and stderr.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from chaos.errors import CommandFailed, ToolMissing
+
+
+def start(argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a program that goes on beside us, without standard input, in the root directory."""
+    return subprocess.Popen(argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, cwd="/")
+
+
+def output(argv: Sequence[str], *, timeout: float = 30.0, install: str = "", env: Mapping[str, str] | None = None) -> str:
+    """What a program prints. Raises ToolMissing (with the line `install`) or CommandFailed, a time-out included."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, env=env
+        )
+    except FileNotFoundError:
+        raise ToolMissing(argv[0], install or f"the package that has `{argv[0]}`") from None
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(argv, -9, f"still running after {timeout:g} s, killed") from None
+    if done.returncode:
+        raise CommandFailed(argv, done.returncode, done.stderr)
+    return done.stdout

@@ -1,0 +1,179 @@
+"""From the packets of a capture to the attempt's conversation: who dialled whom, and how far the handshake came.
+
+A *conversation* is the TCP of every 4-tuple that the client opened in a window of time, and the ICMP errors that
+quote it. A `Flow` is one of its 4-tuples. `>` always means client to target, `<` the other way, at every node.
+
+Names of segments: `syn`, `syn-ack`, `ack` (ACK alone), `data` (payload, by lengths, never by PSH), `fin`, `rst`
+(both with or without ACK), `icmp:TYPE/CODE`. A FIN that carries payload is named `fin` and counts as `data` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from chaos.packets import Packet
+
+MODULUS = 2**32
+"""TCP's sequence numbers wrap here (RFC 9293, section 3.4)."""
+
+Direction = Literal[">", "<"]
+
+
+class Key(NamedTuple):
+    """A 4-tuple as the client dials it."""
+
+    client: str
+    client_port: int
+    target: str
+    port: int
+
+
+def segment(packet: Packet) -> str:
+    """The one name of a packet: `syn`, `syn-ack`, `ack`, `data`, `fin`, `rst`, `icmp:3/1`, else its protocol."""
+    if packet.icmp is not None and packet.protocol != "nd":
+        return f"icmp:{packet.icmp[0]}/{packet.icmp[1]}"
+    if packet.protocol != "tcp":
+        return packet.protocol
+    if "RST" in packet.flags:
+        return "rst"
+    if "SYN" in packet.flags:
+        return "syn-ack" if "ACK" in packet.flags else "syn"
+    if "FIN" in packet.flags:
+        return "fin"
+    if packet.length:
+        return "data"
+    return "ack" if "ACK" in packet.flags else "other"
+
+
+def names(packet: Packet) -> frozenset[str]:
+    """Every name that a packet answers to: its `segment`, and `data` for a FIN with payload."""
+    name = segment(packet)
+    return frozenset({name, "data"}) if name == "fin" and packet.length else frozenset({name})
+
+
+def opener(packets: Sequence[Packet]) -> str | None:
+    """The address of the client: who sent a SYN, or was sent a SYN-ACK, or is quoted; else the first sender."""
+    for packet in packets:
+        if packet.protocol == "tcp" and "SYN" in packet.flags:
+            return packet.dst if "ACK" in packet.flags else packet.src
+        if packet.quoted is not None:
+            return packet.quoted.src
+    return packets[0].src if packets else None
+
+
+def direction(packet: Packet, client: str | None) -> Direction:
+    """`>` from the client, `<` to it; by the destination, since a host answers itself from its own address."""
+    return "<" if packet.dst == client else ">"
+
+
+def key(packet: Packet, client: str | None) -> Key | None:
+    """The 4-tuple that a TCP segment belongs to, or that an ICMP error quotes; None for anything else."""
+    if packet.quoted is not None and packet.quoted.seq is not None:
+        return Key(*packet.quoted[:4])
+    if packet.protocol != "tcp":
+        return None
+    if direction(packet, client) == ">":
+        return Key(packet.src, packet.sport, packet.dst, packet.dport)
+    return Key(packet.dst, packet.dport, packet.src, packet.sport)
+
+
+def conversation(
+    packets: Iterable[Packet], client: str, target: str, port: int, start_ns: int, end_ns: int
+) -> tuple[Packet, ...]:
+    """What belongs to the attempt in one node's capture, in order of time.
+
+    client, target: addresses; port: the target's. The window is that of the *attempt at this node*: elsewhere than
+    at the client, a caller adds the time that a segment takes to get there. A 4-tuple belongs from its first SYN on.
+    Where no SYN can have been captured (one that the client's own OUTPUT rejected), the answer opens it: an ICMP error
+    that quotes it, or an RST with seq 0, which only a segment without ACK is answered with (RFC 9293, 3.10.7.1).
+    """
+    opened: set[Key] = set()
+    ours = []
+    for packet in sorted(packets, key=lambda packet: packet.time_ns):
+        if not start_ns <= packet.time_ns <= end_ns:
+            continue
+        tuple_ = key(packet, client)
+        if tuple_ is None or (tuple_.client, tuple_.target, tuple_.port) != (client, target, port):
+            continue
+        if tuple_ in opened or _opens(packet, client):
+            opened.add(tuple_)
+            ours.append(packet)
+    return tuple(ours)
+
+
+def _opens(packet: Packet, client: str) -> bool:
+    if packet.quoted is not None:
+        return True
+    if direction(packet, client) == ">":
+        return segment(packet) == "syn"
+    return segment(packet) == "rst" and packet.seq == 0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One 4-tuple of a conversation: its packets at one node, in order."""
+
+    key: Key
+    packets: tuple[Packet, ...]
+
+    def of(self, way: Direction, *segments: str) -> tuple[Packet, ...]:
+        """The packets that go this way and have one of these names."""
+        return tuple(p for p in self.packets if direction(p, self.key.client) == way and segment(p) in segments)
+
+    @property
+    def final_ack(self) -> Packet | None:
+        """The client's first segment behind a SYN-ACK that is neither SYN nor RST: it completes the handshake."""
+        answered = False
+        for packet in self.packets:
+            way, name = direction(packet, self.key.client), segment(packet)
+            answered = answered or (way == "<" and name == "syn-ack")
+            if answered and way == ">" and name in ("ack", "data", "fin"):
+                return packet
+        return None
+
+
+def flows(packets: Sequence[Packet], client: str | None = None) -> tuple[Flow, ...]:
+    """A conversation by 4-tuples, in the order in which they begin. `client` is its `opener` unless given."""
+    client = client or opener(packets)
+    found: dict[Key, list[Packet]] = {}
+    for packet in packets:
+        tuple_ = key(packet, client)
+        if tuple_ is not None:
+            found.setdefault(tuple_, []).append(packet)
+    return tuple(Flow(tuple_, tuple(listed)) for tuple_, listed in found.items())
+
+
+def contradictions(packets: Sequence[Packet]) -> list[str]:
+    """Why these packets cannot be the whole of what two TCPs said: a hole, or numbers that do not follow.
+
+    Holds the handshake against RFC 9293, section 3.5: the SYN-ACK acknowledges j+1, the final ACK has seq j+1 and
+    acknowledges k+1, an RST that answers a SYN acknowledges j+1 (and what a Fast Open SYN carries).
+    """
+    return [problem for flow in flows(packets) for problem in _contradictions(flow)]
+
+
+def _contradictions(flow: Flow) -> Iterable[str]:
+    expected: set[int] = set()
+    for packet in flow.packets:
+        way, name = direction(packet, flow.key.client), segment(packet)
+        if way == ">" and name == "syn":
+            expected |= {(packet.seq + 1) % MODULUS, (packet.seq + 1 + packet.length) % MODULUS}
+        elif way == "<" and name == "syn-ack":
+            if not expected:
+                yield "a SYN-ACK and no SYN before it"
+            elif packet.ack not in expected:
+                yield f"a SYN-ACK with ack={packet.ack}, which answers no SYN (j+1 is {min(expected)})"
+    yield from _final_ack(flow, expected)
+
+
+def _final_ack(flow: Flow, expected: set[int]) -> Iterable[str]:
+    answers, final = flow.of("<", "syn-ack"), flow.final_ack
+    if not answers and flow.of(">", "ack", "data", "fin"):
+        yield "a segment of an established connection and no SYN-ACK before it"
+    elif final is not None and expected:
+        if final.seq not in expected:
+            yield f"a final ACK with seq={final.seq}, which follows no SYN (j+1 is {min(expected)})"
+        if final.ack not in {(answer.seq + 1) % MODULUS for answer in answers}:
+            yield f"a final ACK with ack={final.ack}, which answers no SYN-ACK (k+1 is {answers[0].seq + 1})"

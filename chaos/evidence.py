@@ -1,0 +1,147 @@
+"""Everything that a run knows about its attempt, and what the packets add to what the client said.
+
+`Evidence` is data alone; `check` holds it against an expectation. `settle` fills in what a client does not say: a
+program that prints a sentence and exits 7 names no errno, but its packets do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chaos.conversation import Flow, direction, flows, opener, segment
+from chaos.icmp import errno_name
+from chaos.model import Outcome, Phase
+from chaos.packets import Frame, Packet
+from chaos.schedule import Schedule
+
+CLEAN = ("ok", "no-verdict")
+"""Outcomes of a client that did not say it failed: nothing may be derived over them."""
+
+
+@dataclass(frozen=True)
+class StateLog:
+    """The TCP states that a node's sampler saw: (time in ns, state) at each change, and its longest hole in seconds."""
+
+    seen: tuple[tuple[int, str], ...]
+    gap_s: float
+
+
+@dataclass(frozen=True)
+class QueueLength:
+    """A listener's accept queue: connections in it (Recv-Q), and its limit (Send-Q)."""
+
+    accept: int
+    backlog: int
+
+
+@dataclass(frozen=True)
+class Accept:
+    """One accept(2) of our listener that returned: when, which descriptors, and the peer's address and port."""
+
+    entered_ns: int
+    returned_ns: int
+    fd: int
+    listener_fd: int
+    peer: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was observed of one attempt. Mappings are by node, and lack the nodes that were not observed.
+
+    client, server: the nodes that dial and that listen.
+    packets: the attempt's conversation (conversation.py); attempt: all packets of its window, ARP too.
+    every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
+    kernel: differences of the counters, named as nstat(8) names them.
+    """
+
+    outcome: Outcome
+    client: str
+    packets: Mapping[str, tuple[Packet, ...]]
+    every: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
+    attempt: Mapping[str, tuple[Packet, ...]] = field(default_factory=dict)
+    states: Mapping[str, StateLog] = field(default_factory=dict)
+    queues: Mapping[str, QueueLength] = field(default_factory=dict)
+    kernel: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    accepts: tuple[Accept, ...] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
+    server: str = "server"
+
+
+def settle(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None = None) -> Outcome:
+    """The outcome with `elapsed`, `error` and `phase` filled in from the conversation at the client's node.
+
+    What the client said is never changed, and a client that exits 0 is never made to have failed. The error stays
+    None when the packets do not tell it either. By `schedule` the kernel's ETIMEDOUT is told from the `timeout` of a
+    client that gave up first.
+    """
+    if outcome.elapsed is None:
+        outcome = replace(outcome, elapsed=_elapsed(outcome, packets))
+    if outcome.error is None and outcome.exit == 0:
+        outcome = replace(outcome, error="no-verdict")
+    if outcome.error is None:
+        outcome = replace(outcome, error=_error(outcome, packets, schedule), error_from="wire")
+    if outcome.phase is None and outcome.error not in CLEAN:
+        outcome = replace(outcome, phase=_phase(outcome.error, packets))
+    return outcome
+
+
+def _elapsed(outcome: Outcome, packets: Sequence[Packet]) -> float:
+    client = opener(packets)
+    sent = [packet.time_ns for packet in packets if direction(packet, client) == ">"]
+    return (outcome.returned_ns - min(sent, default=outcome.started_ns)) / 1e9
+
+
+def _phase(error: str | None, packets: Sequence[Packet]) -> Phase:
+    """Where it ended. Who sent data waits for the answer; EPIPE is an answer to send alone (send(2))."""
+    found = flows(packets)
+    if not found and error is not None and error.startswith("EAI_"):
+        return "resolve"
+    if not found or found[-1].final_ack is None:
+        return "connect"
+    return "send" if error == "EPIPE" else "receive"
+
+
+def _error(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None) -> str | None:
+    """The last 4-tuple decides: a client that tries again surfaces what its last try met."""
+    found = flows(packets)
+    if not found:
+        return None
+    flow = found[-1]
+    if flow.final_ack is not None:
+        return _established_error(flow)
+    answers = [packet for packet in flow.packets if _is_refusal(packet, flow)]
+    if not answers:
+        return _timeout(outcome, flow, schedule)
+    last_syn = max((packet.time_ns for packet in flow.of(">", "syn")), default=0)
+    # A SYN behind an RST shows that RSTs do not reach the socket, and one behind the last answer that this one did
+    # not: something else ended the connect, and the packets do not tell what.
+    unheard = [answer for answer in answers if answer.time_ns < last_syn and answer.icmp is None]
+    return None if unheard or answers[-1].time_ns < last_syn else _refusal(answers[-1])
+
+
+def _is_refusal(packet: Packet, flow: Flow) -> bool:
+    return direction(packet, flow.key.client) == "<" and _refusal(packet) is not None
+
+
+def _refusal(packet: Packet) -> str | None:
+    """The errno that this answer to a SYN gives to connect(), or None when it ends none."""
+    if packet.icmp is not None:
+        return errno_name(packet.protocol, *packet.icmp)
+    return "ECONNREFUSED" if segment(packet) == "rst" else None
+
+
+def _timeout(outcome: Outcome, flow: Flow, schedule: Schedule | None) -> str | None:
+    """Of unanswered SYNs: the kernel's ETIMEDOUT, or `timeout` of a client that returned before the kernel could."""
+    syns = flow.of(">", "syn")
+    if not syns:
+        return None
+    waited = (outcome.returned_ns - syns[0].time_ns) / 1e9
+    return "timeout" if schedule is not None and waited < schedule.window[0] else "ETIMEDOUT"
+
+
+def _established_error(flow: Flow) -> str | None:
+    if flow.of("<", "rst"):
+        return "ECONNRESET"
+    return "eof" if flow.of("<", "fin") else None

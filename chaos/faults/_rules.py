@@ -1,0 +1,124 @@
+"""Packet faults as iptables rules: which chain, which segments, which port; armed and withdrawn one by one.
+
+At an end node a segment on its way to the target passes INPUT of the target or OUTPUT of the client. The router sees
+each packet twice, on the way into the wire and out of it: rules match the second time, `-i wire0`, so that what
+the router answers has spent half a round trip.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.model import ROUTER, Lab, Node, Setting
+
+FORTH, BACK = "to the target", "from the target"
+FLAGS = {
+    "syn": "SYN,ACK,RST,FIN SYN",
+    "syn-ack": "SYN,ACK,RST,FIN SYN,ACK",
+    "ack": "SYN,ACK,RST,FIN ACK",
+    "data": "SYN,RST NONE",
+    "fin": "SYN,RST,FIN FIN",
+    "rst": "RST RST",
+}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules that are in force in one node."""
+
+    node: Node
+    tool: str
+    rules: tuple[tuple[str, ...], ...]
+    table: str = "filter"
+
+    def hits(self) -> int:
+        """Packets matched until now."""
+        counts: list[int] = self.node.call("firewall", tool=self.tool, do="count", rules=self.rules, table=self.table)
+        return sum(counts)
+
+
+@contextmanager
+def armed(node: Node, family: str, rules: Sequence[Sequence[str]], table: str = "filter") -> Iterator[Rules]:
+    """Add rules in a node, each with a comment of its own; delete exactly these on leaving."""
+    tool = "iptables" if family == "ipv4" else "ip6tables"
+    named = tuple((*rule, "-m", "comment", "--comment", f"chaos-{next(_numbers)}") for rule in rules)
+    node.call("firewall", tool=tool, do="add", rules=named, table=table)
+    try:
+        yield Rules(node, tool, named, table)
+    finally:
+        node.call("firewall", tool=tool, do="delete", rules=named, table=table)
+
+
+def default_port(setting: Setting, at: str) -> int:
+    """The port on which `at` itself listens on this path, else the target's."""
+    if at == setting.target.node:
+        return setting.target.port
+    if at == setting.listen.node:
+        return setting.listen.port
+    return setting.target.port
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which segments: `from_` and `to` are node names; without them both directions of the port."""
+
+    at: str
+    segments: tuple[str, ...]
+    port: int | None = None
+    from_: str | None = None
+    to: str | None = None
+
+    def rules(self, lab: Lab, verdict: Sequence[str]) -> list[tuple[str, ...]]:
+        """One rule for each kind of segment and direction in which it goes."""
+        port = self.port or default_port(lab.setting, self.at)
+        return [
+            (*self._chain(lab.setting, way), *self._ends(lab), *matches(segment, way, port, lab.setting.family), *verdict)
+            for segment in self.segments
+            for way in directions(segment)
+        ]
+
+    def _chain(self, setting: Setting, way: str) -> tuple[str, ...]:
+        if self.at == ROUTER:
+            return ("FORWARD", "-i", "wire0")
+        return ("INPUT",) if (way == FORTH) == (self.at != setting.client) else ("OUTPUT",)
+
+    def _ends(self, lab: Lab) -> tuple[str, ...]:
+        source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()
+        return (*source, *(("-d", lab.nodes[self.to].address) if self.to else ()))
+
+
+
+
+def directions(segment: str) -> tuple[str, ...]:
+    """Where a kind of segment goes: a SYN to the target, a SYN-ACK from it, the rest both ways."""
+    return {"syn": (FORTH,), "syn-ack": (BACK,)}.get(segment, (FORTH, BACK))
+
+
+def matches(segment: str, way: str, port: int, family: str) -> tuple[str, ...]:
+    """iptables' matches for one kind of segment in one direction."""
+    match = ["-p", "tcp", "--dport" if way == FORTH else "--sport", str(port)]
+    if segment in FLAGS:
+        match += ["--tcp-flags", *FLAGS[segment].split()]
+    if segment in ("ack", "data"):
+        match += ["-m", "bpf", "--bytecode", payload_program(family, empty=segment == "ack")]
+    return tuple(match)
+
+
+def payload_program(family: str, *, empty: bool) -> str:
+    """A classic BPF program that tells segments with payload from those without, by the headers' lengths.
+
+    Written as `iptables -m bpf --bytecode` wants it. xt_bpf runs it from the start of the IP header; A - X is
+    the total length less the IP header and the TCP header (its data offset, in the upper half of byte 12).
+    """
+    if family == "ipv4":
+        head = ["40 0 0 2", "177 0 0 0", "28 0 0 0", "2 0 0 0", "80 0 0 12"]  # M[0] = total - ihl; A = tcp[12]
+    else:
+        head = ["40 0 0 4", "2 0 0 0", "48 0 0 52"]  # M[0] = payload length; A = tcp[12] behind 40 bytes of IPv6
+    tail = ["84 0 0 240", "116 0 0 2", "7 0 0 0", "96 0 0 0", "28 0 0 0"]  # X = (A & 0xf0) >> 2; A = M[0] - X
+    end = ["21 1 0 0", "6 0 0 65535", "6 0 0 0"] if not empty else ["21 0 1 0", "6 0 0 65535", "6 0 0 0"]
+    program = [*head, *tail, *end]
+    return f"{len(program)},{','.join(program)}"

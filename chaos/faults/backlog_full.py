@@ -1,0 +1,46 @@
+"""`backlog-full {at, backlog}`: the accept queue is full, so the kernel drops SYNs (net/ipv4/tcp_input.c, tcp_conn_request)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.evidence import Evidence
+from chaos.faults._armed import Touching
+from chaos.faults._listener import not_ours
+from chaos.faults._seen import of_target, to_target
+from chaos.fields import Backlog, NodeName
+from chaos.model import Lab, Setting
+
+
+@dataclass(frozen=True)
+class BacklogFull:
+    """backlog + 1 connections, made inside the server's own node, fill the accept queue; the next SYN is dropped."""
+
+    at: NodeName
+    backlog: Backlog = 1
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """It acts on our listener."""
+        return not_ours(setting, self.at, "backlog-full")
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        node, port = lab.nodes[self.at], lab.setting.listen.port
+        with lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog + 1):
+            overflows = node.call("counters")["TcpExtListenOverflows"]
+            queue = node.call("queue", port=port)
+
+            def hits() -> int:
+                if of_target(lab.packets(self.at), lab, "syn-ack"):
+                    return 0
+                dropped: int = node.call("counters")["TcpExtListenOverflows"] - overflows
+                return min(dropped, len(to_target(lab.packets(self.at), lab, "syn")))
+
+            def doubt(evidence: Evidence) -> str | None:
+                if queue["accept"] > queue["backlog"]:
+                    return None
+                return f"the accept queue holds {queue['accept']} of {queue['backlog']}: it is not full"
+
+            yield Touching(hits, doubt)

@@ -1,0 +1,40 @@
+"""`closed-port {at}`: nobody listens, so the kernel answers a SYN with a RST (RFC 9293, 3.10.7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.evidence import Evidence
+from chaos.faults._armed import Touching
+from chaos.faults._listener import not_ours
+from chaos.faults._seen import no_reset, of_target
+from chaos.fields import NodeName
+from chaos.model import Lab, Setting
+
+
+@dataclass(frozen=True)
+class ClosedPort:
+    """Our listener goes; the host stays, and refuses."""
+
+    at: NodeName
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """It acts on our listener."""
+        return not_ours(setting, self.at, "closed-port")
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        with lab.listening(do="absent"):
+
+            def hits() -> int:
+                return len(of_target(lab.packets(self.at), lab, "rst"))
+
+            def doubt(evidence: Evidence) -> str | None:
+                if somebody is not None:
+                    return f"somebody listens on port {lab.setting.listen.port} of {self.at!r}"
+                return no_reset(evidence)
+
+            somebody = lab.nodes[self.at].call("queue", port=lab.setting.listen.port)
+            yield Touching(hits, doubt)

@@ -1,0 +1,51 @@
+"""`forget {at, after}`: the peer loses the connection's state without a word, as by a reboot: half-open (RFC 9293, 3.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.conversation import segment
+from chaos.evidence import Evidence
+from chaos.faults._acting import listener_that
+from chaos.faults._armed import Touching
+from chaos.faults._listener import not_ours
+from chaos.fields import After, NodeName
+from chaos.model import Lab, Setting
+
+
+@dataclass(frozen=True)
+class Forget:
+    """The server's kernel forgets the connection (TCP_REPAIR): no FIN, no RST; a later segment is answered with a RST."""
+
+    at: NodeName
+    after: After = "accept"
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """It acts on our listener."""
+        return not_ours(setting, self.at, "forget")
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        left: list[object] = []
+
+        def doubt(evidence: Evidence) -> str | None:
+            if left:
+                return f"the server still holds the connection: {left}"
+            return _unanswered(evidence)
+
+        with listener_that(lab, "forget", doubt, self.after) as touching:
+
+            def hits() -> int:
+                left[:] = lab.nodes[self.at].call("connections", port=lab.setting.listen.port)
+                return touching.hits()
+
+            yield Touching(hits, doubt)
+
+
+def _unanswered(evidence: Evidence) -> str | None:
+    """Nothing but a RST may come back for what the client sends to a connection that does not exist."""
+    seen = evidence.packets[evidence.client]
+    closing = [packet for packet in seen if not packet.outgoing and segment(packet) == "fin"]
+    return "the peer closed with a FIN: it remembered the connection" if closing else None

@@ -1,0 +1,99 @@
+"""`no-neighbour {at, of?}`: ARP or neighbour discovery goes unanswered (RFC 826, RFC 4861)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from chaos.evidence import Evidence
+from chaos.faults._armed import Touching
+from chaos.faults._rules import armed
+from chaos.fields import NodeName
+from chaos.model import ROUTER, Lab, Node, Setting
+
+RETRANSMIT_MS, SOLICITATIONS = 100, 3
+TABLES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
+
+
+@dataclass(frozen=True)
+class NoNeighbour:
+    """Nobody answers for the next hop's address on the link; warm entries are flushed first.
+
+    Three requests 100 ms apart (the kernel's default is a second) end before the second SYN would.
+    """
+
+    at: NodeName
+    of: NodeName | None = None
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """A neighbour is the other end of a link: a node's is the router."""
+        if setting.path == "routed" and ROUTER not in (self.at, self._owner(setting)):
+            yield "of", f"on a routed path the neighbour of {self.at!r} is the router"
+
+    def _owner(self, setting: Setting) -> str:
+        if self.of:
+            return self.of
+        return setting.target.node if self.at == ROUTER or setting.path == "direct" else ROUTER
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        owner, asker, family = self._owner(lab.setting), lab.nodes[self.at], lab.setting.family
+        end = owner if self.at == ROUTER else self.at
+        near, far = lab.link(self.at, end), lab.link(owner, end)
+        address = lab.link_address(owner, end)
+        with ExitStack() as undo:
+            undo.enter_context(_mute(lab.nodes[owner], far, family))
+            undo.enter_context(_quick(asker, near, family))
+            asker.call("quiesce")
+
+            def hits() -> int:
+                packets = [it for it in lab.packets(end) if it.target == address and it.protocol in ("arp", "nd")]
+                answered = any(packet.operation == "reply" for packet in packets)
+                return 0 if answered else len(packets)
+
+            def doubt(evidence: Evidence) -> str | None:
+                return None if entry in ("FAILED", "INCOMPLETE", "gone") else f"the neighbour entry is {entry}"
+
+            entry = "unread"
+
+            def count() -> int:
+                nonlocal entry
+                entry = _entry(asker, address, near)
+                return hits()
+
+            yield Touching(count, doubt)
+
+
+@contextmanager
+def _mute(node: Node, interface: str, family: str) -> Iterator[None]:
+    """The owner of an address does not answer for it: arp_ignore=8, or its firewall drops solicitations."""
+    if family == "ipv6":
+        rule = ("INPUT", "-p", "icmpv6", "--icmpv6-type", "neighbour-solicitation", "-j", "DROP")
+        with armed(node, family, [rule]):
+            yield
+        return
+    name = f"net/ipv4/conf/{interface}/arp_ignore"
+    before = node.call("sysctl", write=[(name, "8")])
+    try:
+        yield
+    finally:
+        node.call("sysctl", write=[(name, before[name])])
+
+
+@contextmanager
+def _quick(node: Node, interface: str, family: str) -> Iterator[None]:
+    """Fail after 300 ms and not after 3 s; `ip ntable`, as /proc has no neigh/ in a user's own namespace."""
+    change = ["ip", "ntable", "change", "name", TABLES[family], "dev", interface]
+    node.call("command", argv=[*change, "retrans", str(RETRANSMIT_MS), "mcast_probes", str(SOLICITATIONS)])
+    try:
+        yield
+    finally:
+        node.call("command", argv=[*change, "retrans", "1000", "mcast_probes", "3"])
+
+
+def _entry(node: Node, address: str, interface: str) -> str:
+    argv = ["ip", "-json", "neigh", "show", "to", address, "dev", interface, "nud", "all"]
+    found = json.loads(node.call("command", argv=argv) or "[]")
+    return str(found[0]["state"][0]) if found else "gone"

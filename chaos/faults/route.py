@@ -1,0 +1,83 @@
+"""`route {at, kind, to?}`: a node's routing table refuses, loses or lacks the way (ip-route(8), ip(7))."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from chaos.evidence import Evidence
+from chaos.faults._armed import Touching
+from chaos.faults._seen import to_target
+from chaos.fields import NodeName
+from chaos.model import ROUTER, Lab, Node
+
+Kind = Literal["unreachable", "prohibit", "blackhole", "throw", "missing"]
+ANSWERS = ("unreachable", "prohibit", "missing")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A node's route to another node refuses (unreachable, prohibit), swallows (blackhole) or is missing."""
+
+    at: NodeName
+    kind: Kind
+    to: NodeName | None = None
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        node = lab.nodes[self.at]
+        goal = lab.nodes[self.to or lab.setting.target.node].address
+        before = routes(node, goal)
+        do, undo = self._commands(goal, before)
+        node.call("command", argv=do)
+        try:
+            changed = routes(node, goal)
+
+            def doubt(evidence: Evidence) -> str | None:
+                return self._doubt(evidence, before, changed, lab)
+
+            yield Touching(lambda: self._hits(lab), doubt)
+        finally:
+            node.call("command", argv=undo)
+
+    def _commands(self, goal: str, before: Sequence[dict[str, str]]) -> tuple[list[str], list[str]]:
+        """The fault's route has a better metric than the lab's own, so it stands in front of it."""
+        if self.kind != "missing":
+            route = [self.kind, goal, "metric", "1"]
+            return ["ip", "route", "add", *route], ["ip", "route", "del", *route]
+        via = ["via", before[0]["gateway"]] if "gateway" in before[0] else []
+        route = [goal, *via, "dev", before[0]["dev"], "proto", "static", "metric", str(before[0]["metric"])]
+        return ["ip", "route", "del", *route], ["ip", "route", "add", *route]
+
+    def _hits(self, lab: Lab) -> int:
+        """At a router: SYNs that came in and did not get out. At the client: the attempt, which has returned."""
+        if self.at == lab.setting.client:
+            return 1
+        if self.at != ROUTER:
+            return 0
+        heard = to_target(lab.packets(lab.setting.target.node), lab, "syn")
+        return max(0, len(to_target(lab.packets(lab.setting.client), lab, "syn")) - len(heard))
+
+    def _doubt(
+        self, evidence: Evidence, before: Sequence[dict[str, str]], changed: Sequence[dict[str, str]], lab: Lab
+    ) -> str | None:
+        if before == changed:
+            return f"the routes of {self.at!r} are what they were: {changed}"
+        seen = evidence.packets[evidence.client]
+        if self.at == ROUTER:
+            if self.kind in ANSWERS and not any(packet.icmp for packet in seen):
+                return "the client's capture has no ICMP from the router"
+            return None
+        return f"{len(seen)} packets left the client all the same" if seen else None
+
+
+def routes(node: Node, goal: str) -> list[dict[str, str]]:
+    """`ip -json route show` of one host's routes in a node."""
+    family = "-6" if ":" in goal else "-4"
+    found: list[dict[str, str]] = json.loads(
+        node.call("command", argv=["ip", family, "-json", "route", "show", goal]) or "[]"
+    )
+    return found

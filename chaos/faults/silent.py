@@ -1,0 +1,35 @@
+"""`silent {at}`: the connection is accepted, its data is read, and no answer ever comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chaos.evidence import Evidence
+from chaos.faults._acting import listener_that
+from chaos.faults._armed import Touching
+from chaos.faults._listener import not_ours
+from chaos.fields import NodeName
+from chaos.model import Lab, Setting
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Our listener accepts and reads, and never answers."""
+
+    at: NodeName
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """It acts on our listener."""
+        return not_ours(setting, self.at, "silent")
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Touching]:
+        with listener_that(lab, "silent", _answered) as touching:
+            yield touching
+
+
+def _answered(evidence: Evidence) -> str | None:
+    found = [packet for packet in evidence.packets[evidence.client] if packet.length and not packet.outgoing]
+    return f"the peer sent {len(found)} segments with data all the same" if found else None

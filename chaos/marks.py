@@ -1,0 +1,239 @@
+"""YAML text as plain values that know their place.
+
+PyYAML's events (from its C parser when it is there) are built into values here, because its loaders would let
+through what a scenario must not say: the last of two equal keys, `!!python/object`, aliases that unfold into
+gigabytes, and YAML 1.1's surprises (`no` and `on` as booleans, `1:30` as 90, `010` as 8). Here a plain scalar is
+null, true, false, a decimal number or text, nothing else.
+
+A scenario is read strictly: no anchors, aliases, tags or merge keys. A Compose file may have them (`strict=False`);
+its tags are ignored, and what its aliases would unfold to is counted and bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NoReturn
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingStartEvent,
+    ScalarEvent,
+)
+
+from chaos.errors import ScenarioError
+from chaos.source import Place, Source
+
+_DEPTH: Final = 24
+_VALUES: Final = 20_000
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
+_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}", re.ASCII)
+_WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+Scalar = str | int | float | bool | None
+
+
+class Marked:
+    """A value and where it stands. `value` is a scalar, a list of Marked, or a dict of Marked by key.
+
+    `keys` holds the place of each key of a mapping; `size` counts the values that it unfolds to.
+    """
+
+    __slots__ = ("keys", "place", "size", "value")
+
+    def __init__(self, place: Place, value: Any, keys: dict[str, Place] | None = None) -> None:
+        self.place, self.value, self.size = place, value, 1
+        self.keys: dict[str, Place] = keys if keys is not None else {}
+
+    def get(self, key: str) -> Marked | None:
+        """The value of a mapping's key; None when it has none, or this is no mapping."""
+        found: Marked | None = self.value.get(key) if isinstance(self.value, dict) else None
+        return found
+
+    def plain(self) -> Any:
+        """The value without places: str, int, float, bool, None, list or dict."""
+        if isinstance(self.value, dict):
+            return {key: value.plain() for key, value in self.value.items()}
+        return [value.plain() for value in self.value] if isinstance(self.value, list) else self.value
+
+    def at(self, path: tuple[str | int, ...]) -> Any:
+        """The plain value at a path of keys; None when there is none."""
+        node: Marked | None = self
+        for step in path:
+            node = node.get(str(step)) if node else None
+        return node.plain() if node else None
+
+    def find(self, path: tuple[str | int, ...], key: bool = False) -> Place:
+        """Where the value at `path` stands (or its key); of what is not there, the nearest thing around it."""
+        node, place = self, self.place
+        for step in path:
+            inner = node.value
+            if isinstance(inner, dict) and step in inner:
+                place, node = node.keys[str(step)] if key else inner[step].place, inner[step]
+            elif isinstance(inner, list) and isinstance(step, int) and step < len(inner):
+                node = inner[step]
+                place = node.place
+            else:
+                return place
+        return place
+
+    def without(self, *keys: str) -> Marked:
+        """The same mapping less these keys."""
+        return Marked(self.place, {key: value for key, value in self.value.items() if key not in keys}, self.keys)
+
+    def over(self, base: Marked, merged: tuple[str, ...] = ()) -> Marked:
+        """This mapping laid over `base`, key by key; the keys of `merged` are laid over one level deeper."""
+        values = {**base.value, **self.value}
+        for key in merged:
+            above, below = self.get(key), base.get(key)
+            if above and below and isinstance(above.value, dict) and isinstance(below.value, dict):
+                values[key] = above.over(below)
+        return Marked(self.place, values, {**base.keys, **self.keys})
+
+
+def parse(source: Source, *, strict: bool = True) -> Marked:
+    """The file's one document. Raises ScenarioError for a syntax error alone; notes other problems in `source`."""
+    builder = _Builder(source, strict)
+    try:
+        for event in yaml.parse(source.text, Loader=_LOADER):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        _syntax(source, error)
+    except yaml.YAMLError as error:
+        raise ScenarioError([source.problem((1, 1), f"not YAML: {error}")]) from None
+    if builder.root is None:
+        raise ScenarioError([source.problem((1, 1), "the file says nothing")])
+    return builder.root
+
+
+def _syntax(source: Source, error: yaml.MarkedYAMLError) -> NoReturn:
+    mark = error.problem_mark or error.context_mark
+    place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    line = source.lines[place[0] - 1] if place[0] <= len(source.lines) else ""
+    if "\t" in line[: place[1]]:
+        message, place = "a tab: YAML is indented with spaces", (place[0], line.index("\t") + 1)
+    else:
+        message = f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}"
+    raise ScenarioError([source.problem(place, message)]) from None
+
+
+class _Open:
+    """A mapping or a list whose end is yet to come; `key` waits for its value."""
+
+    __slots__ = ("anchor", "key", "node")
+
+    def __init__(self, node: Marked, anchor: str | None) -> None:
+        self.node, self.anchor = node, anchor
+        self.key: tuple[str, Place] | None = None
+
+
+class _Builder:
+    """Builds the document from events, with a stack of its own: depth costs no recursion."""
+
+    def __init__(self, source: Source, strict: bool) -> None:
+        self.source, self.strict = source, strict
+        self.root: Marked | None = None
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, Marked] = {}
+        self.documents = 0
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, ScalarEvent):
+            self._check(event)
+            if "\0" in event.value:
+                self.source.complain(_place(event), "the character NUL cannot be passed on")
+            self._add(Marked(_place(event), _scalar(event)), event.anchor, event.value)
+        elif isinstance(event, CollectionStartEvent):
+            self._check(event)
+            if len(self.stack) >= _DEPTH:
+                self._fail(event, f"nested more than {_DEPTH} levels deep")
+            empty: Any = {} if isinstance(event, MappingStartEvent) else []
+            self.stack.append(_Open(Marked(_place(event), empty), event.anchor))
+        elif isinstance(event, CollectionEndEvent):
+            done = self.stack.pop()
+            self._add(done.node, done.anchor, None)
+        elif isinstance(event, AliasEvent):
+            self._alias(event)
+        elif isinstance(event, DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                self._fail(event, "a second document begins here: one behaviour a file")
+
+    def _check(self, event: ScalarEvent | CollectionStartEvent) -> None:
+        if not self.strict:
+            return
+        if event.anchor:
+            self.source.complain(_place(event), "anchors are not part of the language: write the value out")
+        if event.tag:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.source.complain(_place(event), f"tags such as {tag} are not part of the language")
+
+    def _alias(self, event: AliasEvent) -> None:
+        node = Marked(_place(event), None)
+        if self.strict:
+            self.source.complain(node.place, f"the alias *{event.anchor} is not allowed: write the value out")
+        elif event.anchor in self.anchors:
+            node = self.anchors[event.anchor]
+        else:
+            self._fail(event, f"the alias *{event.anchor} has no finished anchor before it")
+        self._add(node, None, f"*{event.anchor}")
+
+    def _add(self, node: Marked, anchor: str | None, text: str | None) -> None:
+        if anchor:
+            self.anchors[anchor] = node
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        if isinstance(top.node.value, list):
+            top.node.value.append(node)
+        elif top.key is None:
+            top.key = (self._key(node, text), node.place)
+            return
+        else:
+            self._pair(top.node, *top.key, node)
+            top.key = None
+        top.node.size += node.size
+        if top.node.size > _VALUES:
+            raise ScenarioError([self.source.problem(top.node.place, f"unfolds to more than {_VALUES} values")])
+
+    def _key(self, node: Marked, text: str | None) -> str:
+        if text is None or isinstance(node.value, dict | list):
+            self.source.complain(node.place, "a key must be a word")
+            return ""
+        return text
+
+    def _pair(self, mapping: Marked, key: str, place: Place, node: Marked) -> None:
+        if key == "<<" and not self.strict:
+            for base in node.value if isinstance(node.value, list) else [node]:
+                if isinstance(base.value, dict):  # what stands in the mapping itself wins
+                    mapping.value = {**base.value, **mapping.value}
+                    mapping.keys = {**base.keys, **mapping.keys}
+        elif key in mapping.value and self.strict:
+            self.source.complain(place, f"`{key}` is given twice: first on line {mapping.keys[key][0]}")
+        else:
+            mapping.value[key], mapping.keys[key] = node, place
+
+    def _fail(self, event: Event, message: str) -> NoReturn:
+        raise ScenarioError([self.source.problem(_place(event), message)])
+
+
+def _place(event: Event) -> Place:
+    mark: Any = event.start_mark  # typed as if it could be None
+    return mark.line + 1, mark.column + 1
+
+
+def _scalar(event: ScalarEvent) -> Scalar:
+    text: str = event.value
+    if event.style or not event.implicit[0]:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

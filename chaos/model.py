@@ -1,0 +1,258 @@
+"""The contracts that everything else is written against: plain data, and four small protocols.
+
+A backend starts a topology and yields a `Lab` of `Node`s. A `Fault` is injected into a lab and yields
+something `Armed`. A `Client` makes one attempt in a lab and yields an `Outcome`. Nothing here does anything;
+faults, clients and backends know one another only through this module.
+
+Times are seconds as float, except where a name ends in `_ns`: nanoseconds of CLOCK_REALTIME, the clock of
+packet timestamps (SO_TIMESTAMPNS), which all nodes of a lab share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from chaos.evidence import Evidence
+    from chaos.packets import Packet
+
+Family = Literal["ipv4", "ipv6"]
+Path = Literal["routed", "direct"]
+Timing = Literal["short", "real", "compressed"]
+Speaks = Literal["echo", "http"]
+Phase = Literal["resolve", "connect", "send", "receive"]
+
+ROUTER = "router"
+"""The node that the lab adds on the path between every two services; no service may have its name."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where somebody listens, or what a client dials: a node's name and a TCP port."""
+
+    node: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Listen:
+    """The real listener of a lab: where it is, what it speaks, and listen(2)'s backlog."""
+
+    node: str = "server"
+    port: int = 8080
+    speaks: Speaks = "echo"
+    backlog: int = 128
+
+
+@dataclass(frozen=True)
+class Service:
+    """One node of a topology: a service of its Compose file.
+
+    `command` is `x-chaos.netns.command`; `proxy` is `x-chaos.toxiproxy`: (listen port, upstream).
+    """
+
+    name: str
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    listen: int | None = None
+    proxy: tuple[int, Endpoint] | None = None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A Compose file as both backends read it. `file` is where it was found."""
+
+    name: str
+    file: str
+    services: Mapping[str, Service]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a backend needs to start a lab for one case.
+
+    `folder` is the scenario's own, from which the function of a `python` client is imported.
+    """
+
+    topology: Topology
+    path: Path = "routed"
+    rtt: float = 0.002
+    family: Family = "ipv4"
+    timing: Timing = "short"
+    listen: Listen = field(default_factory=Listen)
+    target: Endpoint = Endpoint("server", 8080)
+    client: str = "client"
+    folder: str = "."
+
+
+@dataclass(frozen=True)
+class Surfaced:
+    """One exception of a client's error, outermost first. `errno` is set only when it really is one."""
+
+    type: str
+    message: str
+    errno: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a client surfaced in one attempt. A surfaced error is a value, never an exception.
+
+    error: an errno name (`ECONNREFUSED`), an `EAI_` name, or `ok`, `timeout`, `eof`, `hang`, `no-verdict`;
+        None while only the packets can tell (a program that names no errno): see evidence.settle().
+    phase: where it ended; None until derived from the packets.
+    step: which of the socket client's steps failed, counted from 1.
+    started_ns, returned_ns: the client's first system call (or its program's start) and its return.
+    elapsed: seconds from the first segment of the attempt (or from `started_ns`) to the return.
+    error_from: who named the error: the client's `errno`, its `text`, or the `wire`.
+    """
+
+    error: str | None
+    phase: Phase | None
+    started_ns: int
+    returned_ns: int
+    step: int | None = None
+    chain: tuple[Surfaced, ...] = ()
+    code: str | None = None
+    exit: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    elapsed: float | None = None
+    error_from: Literal["errno", "text", "wire"] = "errno"
+    local: tuple[str, int] | None = None
+
+    @property
+    def type(self) -> str | None:
+        """The outermost exception's qualified name, as the library's user would catch it."""
+        return self.chain[0].type if self.chain else None
+
+    @property
+    def message(self) -> str | None:
+        """The outermost exception's text."""
+        return self.chain[0].message if self.chain else None
+
+
+class Node(Protocol):
+    """One host of a lab: a network namespace, or a container with its sidecar."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """The node's address in the lab's family."""
+
+    @property
+    def interface(self) -> str:
+        """The device that leads to the path (the router has several; this is the wire's)."""
+
+    def call(self, operation: str, /, **arguments: Any) -> Any:
+        """Run one operation of `chaos/agent/` inside the node and return its JSON result.
+
+        Raises CommandFailed or ToolMissing as the operation did, LabError when the agent is dead.
+        """
+
+    def start(self, operation: str, /, **arguments: Any) -> Running:
+        """Start an operation that goes on in a child of the agent."""
+
+
+class Running(Protocol):
+    """An operation that goes on in a child of an agent, and tells events."""
+
+    def next(self, deadline: float) -> Any:
+        """Its next event, or None after `deadline` seconds. Raises LabError when the child has died."""
+
+    def ready(self) -> bool:
+        """Whether an event is there already."""
+
+    def tell(self, message: Any) -> None:
+        """Pass a message to the child."""
+
+    def end(self) -> None:
+        """Kill the child; its sockets close with it."""
+
+
+class Listener(Protocol):
+    """Our listener, as it behaves right now."""
+
+    def report(self) -> Mapping[str, Any]:
+        """What it met since it was started: `accepts`, `acted` (see chaos/agent/listener.py)."""
+
+
+class Lab(Protocol):
+    """A running network: every node answers, routes lead through the router, and a listener accepts."""
+
+    @property
+    def setting(self) -> Setting: ...
+
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+
+    @property
+    def target_address(self) -> str:
+        """The address to which the target's name leads at the client, in the lab's family."""
+
+    @property
+    def nowhere(self) -> str:
+        """An address that is routed to the router and belongs to nobody."""
+
+    def link(self, node: str, end: str) -> str:
+        """The device by which `node` (the router, or `end` itself) is linked towards the end node `end`."""
+
+    def link_address(self, node: str, end: str) -> str:
+        """The address of `node` on the link of the end node `end`, in the lab's family."""
+
+    def listening(self, *, do: str, **behaviour: Any) -> AbstractContextManager[Listener | None]:
+        """Our listener replaced by one that behaves so; the healthy one comes back on leaving.
+
+        `do`: `absent`, `never-accept`, `silent`, `close`, `abort`, `forget` (chaos/agent/listener.py); `after`:
+        `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made to it from inside its node.
+        """
+
+    def packets(self, node: str) -> Sequence[Packet]:
+        """What the capture at this node has seen of the attempt until now, in order."""
+
+    def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
+        """Return when the condition holds; raise LabError naming `what` after `deadline` seconds."""
+
+    def hold(self) -> None:
+        """Let the states and queues be read now: what is on the wire has arrived when this returns."""
+
+    def on_quiesce(self, callback: Callable[[], None]) -> None:
+        """Have something done when the attempt's traces are removed, before sockets are destroyed."""
+
+    def acted(self) -> bool:
+        """Whether the misbehaving listener has acted on a connection yet (`wait: fault`)."""
+
+    def names(self, node: str, overrides: Mapping[str, str]) -> None:
+        """Make names lead to other addresses in this node's /etc/hosts; {} restores it."""
+
+
+class Armed(Protocol):
+    """A fault that is in force."""
+
+    def hits(self) -> int:
+        """What the fault touched in the attempt; asked once, at the attempt's end, while still armed."""
+
+    def unproven(self, evidence: Evidence) -> str | None:
+        """Why the evidence does not prove that the fault acted, or None when it does."""
+
+
+class Fault(Protocol):
+    """One exact way to break the path. Frozen; its fields are its YAML parameters."""
+
+    def inject(self, lab: Lab) -> AbstractContextManager[Armed]:
+        """Arm it; leaving the `with` is the undo."""
+
+
+class Client(Protocol):
+    """An unmodified program or library that connects. Frozen; its fields are its YAML parameters."""
+
+    @property
+    def node(self) -> str: ...
+
+    def attempt(self, lab: Lab) -> Outcome:
+        """Connect to the lab's target once, and say how it ended."""

@@ -1,0 +1,240 @@
+"""One case from its lab to its verdict.
+
+    lab -> baseline ok -> quiesce -> arm -> attempt -> withdraw -> quiesce -> recovery ok -> check
+
+Hits, packets, counters and states are the attempt's alone: its 4-tuples, from its first system call to its return.
+The faults' hits are read while they are still armed; what is on the wire has arrived before that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from chaos.backends.channel import everywhere
+from chaos.backends.lab import AgentLab
+from chaos.check import FaultReport, Leg, Verdict, check, invalid
+from chaos.clients.socket import Socket
+from chaos.conversation import conversation
+from chaos.errors import LabError, ScenarioError, ToolMissing
+from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
+from chaos.model import Client, Outcome, Setting
+from chaos.packets import Frame, Packet
+from chaos.scenario import Case
+from chaos.schedule import Schedule, from_sysctls
+
+RECOVERY = 5.0
+"""Seconds within which the network must work again after the faults were withdrawn."""
+LANDING = 0.005
+"""Seconds beyond half a round trip in which the attempt's last segments still arrive at the other end."""
+SYSCTLS = ("tcp_syn_retries", "tcp_syn_linear_timeouts", "tcp_rto_max_ms")
+
+
+class Backend(Protocol):
+    """Where labs come from."""
+
+    def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
+        """A running lab for this setting."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case's verdict and what it rests on; `evidence` is None when there was no attempt."""
+
+    case: Case
+    verdict: Verdict
+    seconds: float
+    evidence: Evidence | None = None
+    faults: tuple[FaultReport, ...] = ()
+    frames: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    breakdown: Mapping[str, float] = field(default_factory=dict)
+
+
+def run(case: Case, backend: Backend) -> Result:
+    """Run a case in a fresh lab. A broken environment is an INVALID verdict; raises ToolMissing and ScenarioError."""
+    started = time.monotonic()
+    clock = Clock()
+    try:
+        with backend.start(case.setting) as lab:
+            clock.lap("lab")
+            result = Run(case, lab, clock).result()
+    except (ToolMissing, ScenarioError):
+        raise
+    except (LabError, OSError) as error:
+        result = Result(case, invalid(f"environment: {error}"), 0.0)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+class Clock:
+    """Where a run's time went, in seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """What passed since the last lap was this."""
+        now = time.monotonic()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+class Run:
+    """The legs of one case in one lab."""
+
+    def __init__(self, case: Case, lab: AgentLab, clock: Clock) -> None:
+        self._case, self._lab, self._clock = case, lab, clock
+        self._probe = probe_of(case)
+
+    def result(self) -> Result:
+        """All legs, then the check. A failed baseline ends the run before anything is armed."""
+        case, lab = self._case, self._lab
+        baseline = self._leg("baseline")
+        if not baseline.ok:
+            return self._conclude(Result(case, invalid(f"baseline: {baseline.reason}"), 0.0))
+        evidence, faults, schedule = self._attempt()
+        self._clock.lap("withdraw")
+        lab.quiesce()
+        self._clock.lap("quiesce")
+        recovery = self._recover()
+        evidence = replace(evidence, lost=lab.lost)
+        verdict = check(case.expect, evidence, faults, baseline, recovery, schedule)
+        return self._conclude(Result(case, verdict, 0.0, evidence, tuple(faults), schedule=schedule))
+
+    def _conclude(self, result: Result) -> Result:
+        self._lab.read_captures()
+        self._clock.lap("check")
+        return replace(result, frames=self._lab.frames(), breakdown=self._clock.laps)
+
+    # -- the healthy legs
+
+    def _leg(self, name: str) -> Leg:
+        outcome = self._probe.attempt(self._lab)
+        self._clock.lap(name)
+        self._lab.quiesce()
+        self._clock.lap("quiesce")
+        if outcome.error == "ok":
+            return Leg(ok=True)
+        said = next((line for line in (outcome.message, outcome.stderr.strip()) if line), "")
+        return Leg(ok=False, reason=f"the client got {outcome.error or 'an error'} on a healthy network. {said}".strip())
+
+    def _recover(self) -> Leg:
+        deadline = time.monotonic() + RECOVERY
+        while not (leg := self._leg("recovery")).ok and time.monotonic() < deadline:
+            pass
+        return leg
+
+    # -- the attempt
+
+    def _attempt(self) -> tuple[Evidence, Sequence[FaultReport], Schedule]:
+        lab, case = self._lab, self._case
+        with ExitStack() as undo:
+            armed = [(kind, fault, undo.enter_context(fault.inject(lab))) for kind, fault in case.faults]
+            self._clock.lap("arm")
+            watch = Watch(lab, case)
+            outcome = case.client.attempt(lab)
+            self._clock.lap("attempt")
+            lab.drain()
+            evidence = watch.evidence(outcome)
+            hits = [fault.hits() for _, _, fault in armed]
+            self._clock.lap("evidence")
+        faults = [
+            FaultReport(kind, str(getattr(fault, "at", "")), count, touching.unproven(evidence))
+            for (kind, fault, touching), count in zip(armed, hits, strict=True)
+        ]
+        return evidence, faults, watch.schedule
+
+
+def probe_of(case: Case) -> Client:
+    """What makes the baseline and the recovery: the client itself, or our socket."""
+    if isinstance(case.client, Socket):
+        return case.client.healthy()
+    return case.client if case.probe == "client" else Socket(node=case.client.node)
+
+
+class Watch:
+    """Everything that is read around the attempt, from just before it to just after."""
+
+    def __init__(self, lab: AgentLab, case: Case) -> None:
+        self._lab, self._case = lab, case
+        port = case.setting.target.port
+        self._samplers = {node: lab.nodes[node].start("states", port=port) for node in case.expect.states}
+        for sampler in self._samplers.values():
+            sampler.expect("ready")
+        names = [f"net/ipv4/{name}" for name in SYSCTLS]
+        values = lab.nodes[case.setting.client].call("sysctl", read=names)
+        self.schedule = from_sysctls({name.rpartition("/")[2]: value for name, value in values.items()})
+        self._queues: dict[str, QueueLength] = {}
+        lab.at_hold = self._look
+        self._before = self._counters()
+        lab.mark()
+
+    def _counters(self) -> dict[str, dict[str, int]]:
+        nodes = {name: self._lab.nodes[name] for name in self._lab.captured}
+        return everywhere(nodes, "counters")
+
+    def _look(self) -> None:
+        """Read the queues and have every sampler look, while nothing moves."""
+        for node in self._case.expect.queues:
+            queue = self._lab.nodes[node].call("queue", port=self._port(node))
+            if queue is not None:
+                self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
+        for sampler in self._samplers.values():
+            sampler.tell({"look": True})
+            sampler.expect("looked")
+
+    def _port(self, node: str) -> int:
+        listen = self._case.setting.listen
+        return listen.port if node == listen.node else self._case.setting.target.port
+
+    def evidence(self, outcome: Outcome) -> Evidence:
+        """What was seen of the attempt."""
+        lab, setting = self._lab, self._case.setting
+        lab.at_hold = lambda: None
+        if not self._queues:
+            self._look()
+        after = self._counters()
+        lab.read_captures()
+        attempt = {node: tuple(self._window(node, outcome)) for node in lab.captured}
+        packets = {node: self._conversation(node, attempt[node], outcome) for node in lab.captured}
+        return Evidence(
+            outcome=settle(outcome, packets[setting.client], self.schedule),
+            client=setting.client,
+            server=setting.target.node,
+            packets=packets,
+            attempt=attempt,
+            states={node: self._log(node) for node in self._samplers},
+            queues=self._queues,
+            kernel={node: _difference(self._before[node], after[node]) for node in after},
+            accepts=tuple(_accept(each) for each in lab.accepts()),
+        )
+
+    def _window(self, node: str, outcome: Outcome) -> list[Packet]:
+        late = 0.0 if node == self._case.setting.client else self._lab.setting.rtt / 2 + LANDING
+        until = outcome.returned_ns + int(late * 1e9)
+        return [packet for packet in self._lab.seen(node) if outcome.started_ns <= packet.time_ns <= until]
+
+    def _conversation(self, node: str, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
+        lab, setting = self._lab, self._case.setting
+        client = lab.nodes[setting.client].address
+        until = packets[-1].time_ns if packets else outcome.returned_ns
+        return conversation(packets, client, lab.target_address, setting.target.port, outcome.started_ns, until)
+
+    def _log(self, node: str) -> StateLog:
+        self._samplers[node].tell({"stop": True})
+        answer = self._samplers[node].next(10.0)
+        self._samplers[node].end()
+        return StateLog(tuple((time_ns, state) for time_ns, state in answer["seen"]), answer["gap_s"])
+
+
+def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - before.get(name, 0) for name, value in after.items()}
+
+
+def _accept(each: Mapping[str, Any]) -> Accept:
+    peer = (str(each["peer"][0]), int(each["peer"][1]))
+    return Accept(each["entered_ns"], each["returned_ns"], each["fd"], each["listener_fd"], peer)

@@ -1,0 +1,164 @@
+"""The keys of a scenario file, as types: read by the validator, printed by `connect-chaos schema`.
+
+`Document` is the file's frame; its `faults`, `client`, `expect` and `cases` are typed by what they name (load.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+
+from chaos.fields import (
+    Argument,
+    Backlog,
+    Count,
+    Duration,
+    ErrorName,
+    NodeName,
+    Port,
+    Positive,
+    Regex,
+    State,
+    Window,
+    parse_window,
+)
+from chaos.model import Family, Path, Phase, Speaks, Timing
+from chaos.pattern import parse as parse_line
+from chaos.suggest import did_you_mean
+
+CASE_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+def _elapsed(value: Any) -> Window | Literal["kernel"]:
+    if value == "kernel":
+        return "kernel"
+    try:
+        return parse_window(value)
+    except ValueError as error:
+        raise ValueError(f"{error}{did_you_mean(value, ['kernel'])}") from None
+
+
+def _wire_line(value: str) -> str:
+    parse_line(value)
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Tag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Counter = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
+WireLine = Annotated[str, AfterValidator(_wire_line), WithJsonSchema({"type": "string"})]
+Elapsed = Annotated[
+    Window | Literal["kernel"],
+    PlainValidator(_elapsed),
+    WithJsonSchema({"type": "string", "pattern": r"^kernel$|\.\."}),
+]
+_LINES: Final = {"type": "array", "items": {"type": "string"}}
+Wire = Annotated[
+    Mapping[NodeName, tuple[WireLine, ...]],
+    WithJsonSchema({"anyOf": [_LINES, {"type": "object", "additionalProperties": _LINES}]}),
+]
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """What the library's user sees: exception and cause, its text, a product's code, a program's exit."""
+
+    type: Text | None = None
+    message: Regex | None = None
+    code: Argument | None = None
+    cause: Text | None = None
+    exit: Count | None = None
+    stderr: Regex | None = None
+
+
+@dataclass(frozen=True)
+class QueueLimit:
+    """A listener's accept queue: how many wait in it, and the backlog of listen(2)."""
+
+    accept: Annotated[int, Field(ge=0)]
+    backlog: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What accept(2) returned, and when: after the final ACK, a new descriptor, the client's address."""
+
+    after: Literal["ack"] | None = None
+    fd: Literal["new"] | None = None
+    peer: NodeName | None = None
+
+
+@dataclass(frozen=True)
+class Expect:
+    """What must have happened. Nodes are keys of `wire`, `states`, `queues` and `kernel`."""
+
+    error: Annotated[ErrorName | None, Field(description="an errno or EAI_ name, ok, timeout, eof, hang")] = None
+    phase: Phase | None = None
+    step: Annotated[Positive | None, Field(description="which step of the socket client, from 1")] = None
+    elapsed: Annotated[Elapsed | None, Field(description="kernel, or a window: 200ms.., ..500ms, 2.9s..3.5s")] = None
+    surfaces: Surfaces | None = None
+    wire: Annotated[Wire, Field(description="the conversation at the client, or by node: '> syn x2'")] = field(
+        default_factory=dict
+    )
+    states: Mapping[NodeName, tuple[State, ...]] = field(default_factory=dict)
+    queues: Mapping[NodeName, QueueLimit] = field(default_factory=dict)
+    kernel: Mapping[NodeName, Mapping[Counter, Count]] = field(default_factory=dict)
+    accepted: Accepted | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """The wire of a routed path."""
+
+    rtt: Duration = 0.002
+
+
+@dataclass(frozen=True)
+class ListenKeys:
+    """The real listener; what is left out depends on the topology and on the client."""
+
+    node: NodeName | None = None
+    port: Port | None = None
+    speaks: Speaks | None = None
+    backlog: Backlog = 128
+
+
+@dataclass(frozen=True)
+class TargetKeys:
+    """What the client dials; the port is the one on which the node listens."""
+
+    node: NodeName
+    port: Port | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Axes to multiply the cases by."""
+
+    family: Annotated[tuple[Family, ...], Field(min_length=1)] = ()
+    path: Annotated[tuple[Path, ...], Field(min_length=1)] = ()
+    timing: Annotated[tuple[Timing, ...], Field(min_length=1)] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A scenario file: one behaviour."""
+
+    topology: Annotated[Text, Field(description="a folder of compose/, or a path to a Compose file")] = "client-server"
+    path: Annotated[Path, Field(description="through the router, our wire, or direct")] = "routed"
+    link: Annotated[Link, Field(description="the wire: {rtt: 20ms}")] = Link()
+    family: Family = "ipv4"
+    listen: Annotated[ListenKeys, Field(description="the real listener")] = ListenKeys()
+    target: Annotated[TargetKeys | None, Field(description="what the client dials")] = None
+    faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()
+    client: Annotated[Any, Field(description="who connects")] = None
+    expect: Annotated[Any, Field(description="what must happen")] = None
+    timing: Annotated[Timing, Field(description="the kernel's schedule: short is 3 s, real 131 s")] = "short"
+    cases: Annotated[Any, Field(description="variants, each overriding client and expect")] = None
+    matrix: Annotated[Matrix, Field(description="axes to multiply: {family: [ipv4, ipv6]}")] = Matrix()
+    tags: Annotated[tuple[Tag, ...], Field(description="pytest markers")] = ()
+    xfail: Annotated[Text | None, Field(description="why the client is known to fail; strict")] = None
+    exclusive: Annotated[bool, Field(description="runs alone")] = False

@@ -1,0 +1,145 @@
+"""A `.chaos.yaml` file into cases, with everything that is wrong in it at once.
+
+The file's frame is typed first (language.py), then its faults and each variant's client and expectation (parts.py,
+variants.py); the matrix multiplies the variants (points.py). Problems are noted in the Source and raised at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from chaos import kinds, topology
+from chaos.errors import ScenarioError
+from chaos.marks import Marked, parse
+from chaos.model import ROUTER, Topology
+from chaos.scenario.case import Case, Scenario
+from chaos.scenario.language import Document
+from chaos.scenario.parts import FaultPart, Nodes, Parts
+from chaos.scenario.points import fits, points, setting
+from chaos.scenario.variants import Variant, variants
+from chaos.source import Source, read
+
+LIMIT: Final = 64 * 1024
+_PARTS: Final = ("faults", "client", "expect", "cases")
+
+
+def load(
+    path: Path, *, faults: Mapping[str, type] | None = None, clients: Mapping[str, type] | None = None
+) -> Scenario:
+    """Read a scenario file. Raises ScenarioError with every problem in it; starts nothing.
+
+    `faults` and `clients` are the kinds that it may name: those of this package, unless given.
+    """
+    source = read(path, LIMIT)
+    root = parse(source)
+    if not isinstance(root.value, dict):
+        raise ScenarioError([source.problem(root.place, "a scenario is a mapping, such as `expect: {error: ok}`")])
+    where = _topology(root, path, source)
+    parts = Parts(
+        source,
+        _nodes(root, where),
+        kinds.faults() if faults is None else faults,
+        kinds.clients() if clients is None else clients,
+    )
+    document = parts.read(Document, root.without(*_PARTS))
+    parts.node(("listen", "node"), root)
+    parts.node(("target", "node"), root)
+    broken, found = parts.faults(root.get("faults")), list(variants(parts, root))
+    cases: tuple[Case, ...] = ()
+    if document and where:
+        cases = tuple(_cases(path, document, where, root, broken, found, source))
+    source.stop()
+    return Scenario(path, _why(source), cases)
+
+
+def _topology(root: Marked, path: Path, source: Source) -> Topology | None:
+    node = root.get("topology")
+    name = node.value if node else Document.topology
+    if not isinstance(name, str):
+        return None  # noted with the frame
+    found = topology.locate(name, path.parent)
+    if found is None:
+        source.complain(root.find(("topology",)), topology.unknown(name, path.parent))
+        return None
+    try:
+        return topology.load(found)
+    except ScenarioError as error:
+        source.problems.extend(error.problems)
+        return None
+
+
+def _nodes(root: Marked, where: Topology | None) -> Nodes | None:
+    if where is None:
+        return None
+    paths = (root.at(("path",)), root.at(("matrix", "path")))
+    services = tuple(where.services)
+    return Nodes(services, services if "direct" in str(paths) else (*services, ROUTER))
+
+
+def _cases(
+    path: Path,
+    document: Document,
+    where: Topology,
+    root: Marked,
+    faults: tuple[FaultPart, ...],
+    found: list[Variant],
+    source: Source,
+) -> Iterator[Case]:
+    seen: set[str] = set()
+    for variant in found:
+        for point, at in points(document, root.get("matrix")):
+            name = point if point and not root.get("cases") else "-".join(filter(None, (variant.name, point)))
+            if name in seen:
+                source.complain(variant.place, f"two cases are called `{name}`")
+            seen.add(name)
+            there = setting(at, where, variant.client.client, root, source)
+            if there is None:
+                continue
+            fits(variant, faults, there, source)
+            yield Case(
+                file=path,
+                name=name,
+                line=variant.place[0],
+                setting=there,
+                faults=tuple((part.kind, part.fault) for part in faults),
+                client=variant.client.client,
+                adapter=variant.client.adapter,
+                probe=variant.client.probe,
+                expect=variant.expect,
+                tags=document.tags,
+                xfail=document.xfail,
+                exclusive=document.exclusive,
+                lines=_lines(root, variant),
+            )
+
+
+def _lines(root: Marked, variant: Variant) -> dict[str, int]:
+    """The line of each key by its path: `faults.0`, `client`, `expect.wire.client.2`."""
+    found = {key: place[0] for key, place in root.keys.items()}
+    found["client"] = variant.client.at.place[0]
+    if faults := root.get("faults"):
+        _descend("faults", faults, found)
+    found["expect"] = variant.expected.place[0]
+    _descend("expect", variant.expected, found)
+    return found
+
+
+def _descend(path: str, node: Marked, found: dict[str, int]) -> None:
+    if isinstance(node.value, list):
+        found.update((f"{path}.{index}", item.place[0]) for index, item in enumerate(node.value))
+    elif isinstance(node.value, dict):
+        for key, inner in node.value.items():
+            found[f"{path}.{key}"] = node.keys[key][0]
+            _descend(f"{path}.{key}", inner, found)
+
+
+def _why(source: Source) -> str:
+    """The file's first comment."""
+    words: list[str] = []
+    for line in source.lines:
+        if not line.startswith("#"):
+            break
+        words.append(line.strip("# "))
+    return " ".join(words)

@@ -1,0 +1,80 @@
+"""One variant at one point of the matrix: the setting of its lab, and whether the parts fit one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+
+from chaos.marks import Marked
+from chaos.model import Client, Endpoint, Listen, Service, Setting, Speaks, Topology
+from chaos.scenario.language import Document
+from chaos.scenario.parts import FaultPart
+from chaos.scenario.variants import Variant
+from chaos.source import Source
+
+
+def points(document: Document, matrix: Marked | None) -> Iterator[tuple[str, Document]]:
+    """(end of the case's name, document) for every combination of the matrix, in the order of the file."""
+    axes = list(matrix.value) if matrix else []
+    for values in itertools.product(*(getattr(document.matrix, axis) for axis in axes)):
+        yield "-".join(values), dataclasses.replace(document, **dict(zip(axes, values, strict=True)))
+
+
+def setting(document: Document, topology: Topology, client: Client, root: Marked, source: Source) -> Setting | None:
+    """What a backend needs to know; None after noting why there is none."""
+    listen = _listen(document, topology, client)
+    target = _target(document, topology, listen) if listen else None
+    if listen is None or target is None:
+        if listen is None and document.listen.node is None:
+            where = root.find(("listen",) if root.get("listen") else ("topology",))
+            known = ", ".join(topology.services)
+            source.complain(where, f"who listens? Say `listen: {{node: ..., port: ...}}`; there are: {known}")
+        return None  # a node that does not exist is noted already
+    if target.node == client.node:
+        source.complain(
+            root.find(("client", "node")), f"the client dials its own node `{target.node}`: no path to break"
+        )
+    if document.path == "direct" and not document.matrix.path and root.get("link"):
+        source.complain(root.keys["link"], "`path: direct` has no wire that could take its time")
+    return Setting(
+        topology, document.path, document.link.rtt, document.family, document.timing, listen, target, client.node
+    )
+
+
+def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
+    """Note each part that cannot work in this setting: a fault may have a `check` of its own."""
+    for _, fault, at in faults:
+        check = getattr(fault, "check", None)
+        for key, message in check(setting, variant.expect) if check else ():
+            source.complain(at.find((key,)), message)
+    if variant.expect.step and variant.client.adapter != "socket":
+        source.complain(variant.expected.find(("step",), key=True), "only the socket client has steps")
+
+
+def _listen(document: Document, topology: Topology, client: Client) -> Listen | None:
+    """The listener: `server`, or the only service that says where it listens, if the scenario names none."""
+    said = document.listen
+    listening = [service.name for service in topology.services.values() if service.listen]
+    usual = "server" if "server" in topology.services or len(listening) != 1 else listening[0]
+    service = topology.services.get(said.node or usual)
+    if service is None:
+        return None
+    needed: Speaks = getattr(type(client), "speaks", "echo")
+    return Listen(service.name, said.port or service.listen or 8080, said.speaks or needed, said.backlog)
+
+
+def _target(document: Document, topology: Topology, listen: Listen) -> Endpoint | None:
+    """What the client dials: as said, or the Toxiproxy in front of the listener, or the listener."""
+    said, end = document.target, Endpoint(listen.node, listen.port)
+    if said is None:
+        proxies = (service for service in topology.services.values() if service.proxy and service.proxy[1] == end)
+        return next((Endpoint(service.name, _port(service, listen)) for service in proxies), end)
+    service = topology.services.get(said.node)
+    return Endpoint(service.name, said.port or _port(service, listen)) if service else None
+
+
+def _port(service: Service, listen: Listen) -> int:
+    if service.proxy:
+        return service.proxy[0]
+    return listen.port if service.name == listen.node else service.listen or listen.port

@@ -1,0 +1,50 @@
+"""The kernel's SYN schedule, against what this and other kernels were measured to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.schedule import Schedule, from_sysctls, syn_schedule
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "sends", "gives_up"),
+    [
+        ({"tcp_syn_retries": 1, "tcp_syn_linear_timeouts": 0}, (0, 1), 3),  # measured: 3.03 s
+        ({"tcp_syn_retries": "1", "tcp_syn_linear_timeouts": "0", "tcp_rto_max_ms": "1000"}, (0, 1), 2),  # 2.03 s
+        ({"net.ipv4.tcp_syn_retries": 1, "net.ipv4.tcp_syn_linear_timeouts": 4}, (0, 1, 2, 3, 4, 5), 7),
+        ({"tcp_syn_retries": 6, "tcp_syn_linear_timeouts": 4}, (0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67), 131),  # 131-134 s
+        ({"tcp_syn_retries": 6}, (0, 1, 3, 7, 15, 31, 63), 127),  # before 6.5
+        ({"tcp_syn_retries": 3, "tcp_syn_linear_timeouts": 0, "tcp_rto_max_ms": 2000}, (0, 1, 3, 5), 7),
+    ],
+)
+def test_follows_the_sysctls(sysctls: dict[str, int | str], sends: tuple[float, ...], gives_up: float) -> None:
+    assert from_sysctls(sysctls) == Schedule(sends, gives_up)
+
+
+def test_a_first_timeout_of_a_jiffy_keeps_the_shape() -> None:
+    quick, real = syn_schedule(6, 4, rto=0.004), syn_schedule(6, 4)
+    assert quick.sends == pytest.approx([at * 0.004 for at in real.sends])
+
+
+def test_without_the_number_of_retries_there_is_no_schedule() -> None:
+    with pytest.raises(KeyError):
+        from_sysctls({})
+
+
+def test_never_early_and_a_little_late() -> None:
+    assert Schedule((0, 1), 3).window == pytest.approx((2.996, 3.425))
+
+
+@pytest.mark.parametrize(
+    ("sent", "problems"),
+    [
+        ([0, 1.02], []),
+        ([0, 1.02, 3.03], ["expected 2 SYNs, got 3"]),
+        ([0], ["expected 2 SYNs, got 1"]),
+        ([0, 0.99], ["expected SYN 2 at 0.996s..1.175s, got 0.990s"]),
+        ([0, 1.2], ["expected SYN 2 at 0.996s..1.175s, got 1.200s"]),
+    ],
+)
+def test_syns_are_held_against_it(sent: list[float], problems: list[str]) -> None:
+    assert Schedule((0, 1), 3).mismatches(sent) == problems
