@@ -160,6 +160,8 @@ def _regex(value: str) -> str:
 
 
 def _one_or_list(value: Any) -> Any:
+    if value == []:
+        raise ValueError("must not be empty")
     return tuple(value) if isinstance(value, list) else (value,)
 
 
@@ -195,7 +197,6 @@ Duration = Annotated[
 ]
 Segments = Annotated[
     tuple[Segment, ...],
-    Field(min_length=1),
     BeforeValidator(_one_or_list),
     WithJsonSchema(
         {

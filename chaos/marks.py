@@ -203,7 +203,7 @@ class _Builder:
             raise ScenarioError([self.source.problem(top.node.place, f"unfolds to more than {_VALUES} values")])
 
     def _key(self, node: Marked, text: str | None) -> str:
-        if text is None or isinstance(node.value, dict | list):
+        if not text or isinstance(node.value, dict | list):
             self.source.complain(node.place, "a key must be a word")
             return ""
         return text
@@ -214,6 +214,8 @@ class _Builder:
                 if isinstance(base.value, dict):  # what stands in the mapping itself wins
                     mapping.value = {**base.value, **mapping.value}
                     mapping.keys = {**base.keys, **mapping.keys}
+        elif not key:
+            pass  # noted already
         elif key in mapping.value and self.strict:
             self.source.complain(place, f"`{key}` is given twice: first on line {mapping.keys[key][0]}")
         else:

@@ -30,10 +30,15 @@ class Source:
         self.problems: list[Problem] = []
 
     def complain(self, place: Place, message: str) -> None:
-        """Note a problem; the same one (met again in another case of the file) counts once. A hundred are enough."""
+        """Note a problem; the same one (met again in another case of the file) counts once.
+
+        A hundred are enough: raises ScenarioError.
+        """
         problem = self.problem(place, message)
-        if problem not in self.problems and len(self.problems) < _PROBLEMS:
+        if problem not in self.problems:
             self.problems.append(problem)
+        if len(self.problems) >= _PROBLEMS:
+            self.stop()
 
     def problem(self, place: Place, message: str) -> Problem:
         """A problem at this place, with its line of the file for the caret."""

@@ -36,6 +36,7 @@ _EXPECTED = {
     "mapping_type": "a mapping",
     "dataclass_type": "a mapping",
 }
+_ENOUGH = 200
 _YES_OR_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -91,7 +92,7 @@ def _marked(hint: Any) -> bool:
 def _messages(cls: type, value: Any, error: ValidationError) -> dict[Path, tuple[str, bool]]:
     """One message for each place; the members of a union that failed there are joined by `or`."""
     found: dict[Path, tuple[str, bool]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:_ENOUGH]:
         path, missing = _path(value, detail["loc"][1:])
         kind = detail["type"]
         if kind == "missing":

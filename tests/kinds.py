@@ -50,7 +50,7 @@ class Forget(Inert):
     at: NodeName
     after: After
 
-    def check(self, setting: Setting, expect: object) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def check(self, setting: Setting, expect: object) -> Iterator[tuple[str, str]]:
         if setting.listen.node != self.at:
             yield "at", f"`{self.at}` does not listen here"
 

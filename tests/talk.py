@@ -27,7 +27,7 @@ FLAGS = {
 
 def talk(*lines: str, sport: int = SPORT, j: int = J, k: int = K, at: str = "client") -> tuple[Packet, ...]:
     """The packets of these lines, as captured at the client or, `at="server"`, at the target."""
-    clock, said, packets = -1.0, {">": j, "<": k}, []
+    clock, first, said, packets = -1.0, {">": j, "<": k}, {">": j + 1, "<": k + 1}, []
     for index, line in enumerate(lines):
         way, name, *extra = line.split()
         clock = next((float(word[1:]) for word in extra if word[0] == "@"), clock + 1)
@@ -40,26 +40,31 @@ def talk(*lines: str, sport: int = SPORT, j: int = J, k: int = K, at: str = "cli
         if name.startswith("icmp:"):
             packets.append(icmp(name, common, sport, j))
             continue
-        packets.append(tcp(way, name, length, common, sport, said, (j, k)))
-        if name != "syn" and name != "rst":
-            said[way] = max(said[way] + (name in ("fin",)), (j, k)[way == "<"] + 1) + length
+        answered = any("syn-ack" in line for line in lines[:index])
+        seq = first[way] if name in ("syn", "syn-ack") else 0 if name == "rst" and not answered else said[way]
+        ack = 0 if name == "syn" else said["<" if way == ">" else ">"]
+        packets.append(tcp(way, name, seq, ack, length, sport, common))
+        said[way] += length + (name == "fin")
     return tuple(packets)
 
 
-def tcp(
-    way: str, name: str, length: int, common: dict[str, Any], sport: int, said: dict[str, int], first: tuple[int, int]
-) -> Packet:
-    """One segment: (re)transmitted SYNs and SYN-ACKs have the first number, an RST to a SYN seq 0."""
-    other = "<" if way == ">" else ">"
-    refusal = name == "rst" and way == "<" and said["<"] == first[1]
-    seq = first[way == "<"] if name in ("syn", "syn-ack") else 0 if refusal else said[way]
-    ack = 0 if name == "syn" else max(said[other], first[other == "<"] + 1)
-    ends = (CLIENT, TARGET, sport, PORT) if way == ">" else (TARGET, CLIENT, PORT, sport)
-    flags = frozenset(FLAGS[name] | ({"ACK"} if refusal else set()))
+def tcp(way: str, name: str, seq: int, ack: int, length: int, sport: int, common: dict[str, Any]) -> Packet:
+    """One segment; an RST with seq 0, which answers a SYN, has ACK too."""
+    src, sport_, dst, dport = (CLIENT, sport, TARGET, PORT) if way == ">" else (TARGET, PORT, CLIENT, sport)
+    flags = FLAGS[name] | ({"ACK"} if name == "rst" and seq == 0 else set())
     return Packet(
-        **common, src=ends[0], dst=ends[1], sport=ends[2], dport=ends[3], protocol="tcp",
-        seq=seq % 2**32, ack=ack % 2**32, flags=flags, length=length, payload=b"x" * length,
-    )  # fmt: skip
+        src=src,
+        dst=dst,
+        protocol="tcp",
+        sport=sport_,
+        dport=dport,
+        seq=seq % 2**32,
+        ack=ack % 2**32,
+        flags=frozenset(flags),
+        length=length,
+        payload=b"x" * length,
+        **common,
+    )
 
 
 def icmp(name: str, common: dict[str, Any], sport: int, j: int) -> Packet:

@@ -78,11 +78,10 @@ class Pipe(Lines):
 
 
 class Child:
-    """A forked child. `reply_to` is the request that its first message answers (None: it only sends events)."""
+    """A forked child, and the agent's end of its socket pair."""
 
-    def __init__(self, number: int, pid: int, sock: socket.socket, reply_to: int | None) -> None:
-        self.number, self.pid, self.reply_to = number, pid, reply_to
-        self.socket = sock
+    def __init__(self, number: int, pid: int, sock: socket.socket) -> None:
+        self.number, self.pid, self.socket = number, pid, sock
         self.lines = Lines(sock.fileno(), sock.fileno())
 
 
@@ -96,7 +95,6 @@ class Agent:
         self._host = Lines(reader, writer)
         self._selector = selectors.DefaultSelector()
         self._count = 0
-        self._request: int | None = None
         self._selector.register(reader, selectors.EVENT_READ, self._serve)
 
     def run(self) -> None:
@@ -109,15 +107,15 @@ class Agent:
         """Call back when the descriptor can be read."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
-    def fork(self, work: Callable[[Pipe], None], *, answers: bool = False) -> int:
-        """Run `work(pipe)` in a child and return its number; with `answers` its first message is the result."""
+    def fork(self, work: Callable[[Pipe], None]) -> int:
+        """Run `work(pipe)` in a child and return its number; what it writes to the pipe are its events."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             self._become_child(work, ours, theirs)
         theirs.close()
         self._count += 1
-        child = Child(self._count, pid, ours, self._request if answers else None)
+        child = Child(self._count, pid, ours)
         self.children[child.number] = child
         self.watch(ours.fileno(), lambda: self._hear(child))
         return child.number
@@ -153,27 +151,16 @@ class Agent:
             child.lines.write(message)
 
     def _hear(self, child: Child) -> None:
+        if child.number not in self.children:
+            return  # ended by a request of the same round
         try:
             messages = child.lines.read()
         except ConnectionResetError:
             messages = None
         for message in messages or ():
-            self._pass_on(child, message)
-        if messages is None:
-            status = self._bury(child)
-            if child.reply_to is not None:
-                error = {"kind": "error", "message": f"a child of the agent in {self.node} died (status {status})"}
-                self._host.write({"id": child.reply_to, "error": error})
-            else:
-                self._host.write({"child": child.number, "ended": status})
-
-    def _pass_on(self, child: Child, message: Any) -> None:
-        if child.reply_to is None:
             self._host.write({"child": child.number, "event": message})
-            return
-        key = "error" if isinstance(message, dict) and set(message) == {"error"} else "result"
-        self._host.write({"id": child.reply_to, key: message["error"] if key == "error" else message})
-        child.reply_to = None
+        if messages is None:
+            self._host.write({"child": child.number, "ended": self._bury(child)})
 
     def _bury(self, child: Child) -> int:
         self._selector.unregister(child.socket.fileno())
@@ -192,14 +179,9 @@ class Agent:
             self._answer(request)
 
     def _answer(self, request: dict[str, Any]) -> None:
-        self._request = request["id"]
         try:
             operation = importlib.import_module(f"chaos.agent.{request['op']}")
-            children = self._count
-            result = operation.run(self, **request["args"])
-            if self._count > children and self.children[self._count].reply_to == request["id"]:
-                return  # the child will answer
-            answer = {"id": request["id"], "result": result}
+            answer = {"id": request["id"], "result": operation.run(self, **request["args"])}
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
         self._host.write(answer)

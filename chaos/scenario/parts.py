@@ -118,7 +118,7 @@ class Parts:
             return None
         probe = self.probe(node.get("probe"), adapter)
         known = self.nodes.services if self.nodes else ()
-        rest = node.without("use", "probe")
+        rest = node.without("use", "probe", *said[1:])
         client: Client | None = self.parameters(self.client_classes[adapter], rest, known)
         return ClientPart(client, adapter, probe, node) if client else None
 
