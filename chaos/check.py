@@ -33,6 +33,9 @@ class FaultReport:
     hits: int
     unproven: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at}" if self.at else self.kind
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -89,11 +92,10 @@ def _believable(faults: Sequence[FaultReport], baseline: Leg, recovery: Leg) -> 
     if not baseline.ok:
         yield unknown("baseline", baseline.reason or "failed before any fault was armed")
     for fault in faults:
-        name = f"{fault.kind} at {fault.at}"
         if fault.hits <= 0:
-            yield unknown(name, "0 hits: it touched nothing in the attempt")
+            yield unknown(str(fault), "0 hits: it touched nothing in the attempt")
         if fault.unproven is not None:
-            yield unknown(name, f"not proven: {fault.unproven}")
+            yield unknown(str(fault), f"not proven: {fault.unproven}")
     if not recovery.ok:
         yield unknown("recovery", recovery.reason or "the network did not work again after the faults were withdrawn")
 
@@ -107,3 +109,4 @@ def _met(expect: Expect, evidence: Evidence, schedule: Schedule | None) -> Itera
     yield from proof.queues(expect, evidence)
     yield from proof.kernel(expect, evidence)
     yield from proof.accepted(expect, evidence)
+    yield from proof.local(expect, evidence)

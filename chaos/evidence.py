@@ -26,6 +26,12 @@ class StateLog:
     seen: tuple[tuple[int, str], ...]
     gap_s: float
 
+    @property
+    def states(self) -> list[str]:
+        """The states in order; one that was seen twice in a row is told once."""
+        names = [name for _, name in self.seen]
+        return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+
 
 @dataclass(frozen=True)
 class QueueLength:
@@ -54,6 +60,7 @@ class Evidence:
     packets: the attempt's conversation (conversation.py); attempt: all packets of its window, ARP too.
     every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
     kernel: differences of the counters, named as nstat(8) names them.
+    ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
     """
 
     outcome: Outcome
@@ -67,6 +74,7 @@ class Evidence:
     accepts: tuple[Accept, ...] = ()
     lost: Mapping[str, int] = field(default_factory=dict)
     server: str = "server"
+    ephemeral: tuple[int, int] | None = None
 
 
 def settle(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None = None) -> Outcome:

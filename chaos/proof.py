@@ -104,6 +104,23 @@ def accepted(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
         yield from _accepted(expect.accepted, flow, evidence)
 
 
+def local(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
+    """The client's own address and port: what getsockname() told it, what the packets carry, and who chose the port."""
+    if expect.local is None:
+        return
+    found = flows(evidence.packets.get(evidence.client, ()))
+    if evidence.outcome.local is None or evidence.ephemeral is None or not found:
+        yield unknown("local", "the client's own end was not read, or sent nothing")
+        return
+    (address, port), (low, high), key = evidence.outcome.local, evidence.ephemeral, found[-1].key
+    if (address, port) != (key.client, key.client_port):
+        yield mismatch("local", f"{key.client} port {key.client_port}, as in the packets", f"{address} port {port}")
+    if expect.local.port == "ephemeral" and not low <= port <= high:
+        yield mismatch("local.port", f"one of {low}..{high}", port)
+    if expect.local.port not in ("ephemeral", port):
+        yield mismatch("local.port", expect.local.port, port)
+
+
 def _accepted(wanted: Accepted, flow: Flow, evidence: Evidence) -> Iterator[Finding]:
     peers = {(one.peer[0].removeprefix("::ffff:"), one.peer[1]): one for one in evidence.accepts}
     got = peers.get((flow.key.client, flow.key.client_port))

@@ -70,7 +70,7 @@ def as_json(
         "outcome": _outcome(evidence.outcome if evidence else None),
         "faults": [{"kind": fault.kind, "hits": fault.hits} for fault in faults],
         "wire": render(evidence.packets.get(evidence.client, ())) if evidence else [],
-        "states": {node: _states(log.seen) for node, log in evidence.states.items()} if evidence else {},
+        "states": {node: log.states for node, log in evidence.states.items()} if evidence else {},
         "kernel": {node: _moved(counters) for node, counters in evidence.kernel.items()} if evidence else {},
         "timing": timing,
         "backend": backend,
@@ -88,10 +88,6 @@ def _outcome(outcome: Outcome | None) -> OutcomeJson:
         "type": outcome.type,
         "message": outcome.message,
     }
-
-
-def _states(seen: Sequence[tuple[int, str]]) -> list[str]:
-    return [state for number, (_, state) in enumerate(seen) if number == 0 or seen[number - 1][1] != state]
 
 
 def _moved(counters: Mapping[str, int]) -> dict[str, int]:
@@ -133,13 +129,18 @@ def _circumstances(evidence: Evidence | None, faults: Sequence[FaultReport]) -> 
         outcome = evidence.outcome
         took = "" if outcome.elapsed is None else f" after {outcome.elapsed * 1000:.1f} ms"
         where = f" in {outcome.phase}" if outcome.phase else ""
-        said = _one_line(f"{outcome.type}: {outcome.message}" if outcome.type else outcome.stderr.strip())
+        surfaced = f"{outcome.type.removeprefix('builtins.')}: {outcome.message}" if outcome.type else outcome.stderr
+        said = _one_line(surfaced)
         told.append(
             f"client surfaced: {outcome.error or 'no error by name'}{where}{took}" + (f" ({said})" if said else "")
         )
     if faults:
-        told.append("faults: " + ", ".join(f"{fault.kind} at {fault.at}: {fault.hits} hits" for fault in faults))
+        told.append("faults: " + ", ".join(f"{fault}: {_hits(fault.hits)}" for fault in faults))
     return told
+
+
+def _hits(count: int) -> str:
+    return "1 hit" if count == 1 else f"{count} hits"
 
 
 def _packets(evidence: Evidence, room: int) -> list[str]:

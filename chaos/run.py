@@ -31,6 +31,7 @@ RECOVERY = 5.0
 LANDING = 0.005
 """Seconds beyond half a round trip in which the attempt's last segments still arrive at the other end."""
 SYSCTLS = ("tcp_syn_retries", "tcp_syn_linear_timeouts", "tcp_rto_max_ms")
+PORTS = "net/ipv4/ip_local_port_range"
 
 
 class Backend(Protocol):
@@ -166,8 +167,10 @@ class Watch:
         for sampler in self._samplers.values():
             sampler.expect("ready")
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
-        values = lab.nodes[case.setting.client].call("sysctl", read=names)
-        self.schedule = from_sysctls({name.rpartition("/")[2]: value for name, value in values.items()})
+        values = lab.nodes[case.setting.client].call("sysctl", read=[*names, PORTS])
+        self.schedule = from_sysctls({name.rpartition("/")[2]: values[name] for name in names if name in values})
+        low, high = map(int, values[PORTS].split())
+        self._ephemeral = (low, high)
         self._queues: dict[str, QueueLength] = {}
         lab.at_hold = self._look
         self._before = self._counters()
@@ -210,6 +213,7 @@ class Watch:
             states={node: self._log(node) for node in self._samplers},
             queues=self._queues,
             kernel={node: _difference(self._before[node], after[node]) for node in after},
+            ephemeral=self._ephemeral,
             accepts=tuple(_accept(each) for each in lab.accepts()),
         )
 

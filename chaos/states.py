@@ -32,7 +32,7 @@ def states(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _at(node: str, wanted: Sequence[str], log: StateLog, evidence: Evidence) -> Iterator[Finding]:
-    seen = [state for number, (_, state) in enumerate(log.seen) if number == 0 or log.seen[number - 1][1] != state]
+    seen = log.states
     told = ", ".join(seen) or "no state"
     unseen = [state for state in wanted if state not in seen]
     for state in unseen:

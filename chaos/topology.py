@@ -18,11 +18,13 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from chaos import typed
 from chaos.errors import Problem, ScenarioError
-from chaos.fields import NODE_NAME, Argv, Port, brief
-from chaos.marks import Marked, parse
+from chaos.fields import NODE_NAME, Argv, Port
+from chaos.marked import Marked
 from chaos.model import ROUTER, Endpoint, Service, Topology
+from chaos.ranges import brief
 from chaos.source import Source, read, shown
 from chaos.suggest import did_you_mean
+from chaos.yamltext import parse
 
 _LIMIT: Final = 1024 * 1024
 _HERE: Final = Path(__file__).resolve().parent

@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from chaos.fields import NodeMark, brief
+from chaos.fields import NodeMark
+from chaos.ranges import brief
 from chaos.suggest import did_you_mean
 
 T = TypeVar("T")

@@ -45,7 +45,9 @@ def packets() -> Iterator[Any]:
     for flags in FLAGS:
         yield ether / v4 / tcp(flags=flags)
         yield ether / v6 / tcp(flags=flags)
-    options = tcp(flags="S", options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)])
+    options = tcp(
+        flags="S", options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
+    )
     for ip in (v4, v6, IP(src=A4, dst=B4, options=[IPOption_NOP()] * 4)):
         yield ether / ip / options
         yield ether / ip / tcp(flags="FPA") / Raw(b"hello world")
@@ -86,10 +88,11 @@ def frames() -> list[Frame]:
 
 def lies() -> Iterator[bytes]:
     """Frames whose headers say something else than what is there."""
-    good = bytes(Ether() / IP(src=A4, dst=B4) / tcp(flags="S") / Raw(b"12345"))
+    ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    good = bytes(ether / IP(src=A4, dst=B4) / tcp(flags="S") / Raw(b"12345"))
     for at, value in ((14, 0x40), (14, 0x4F), (14, 0x60), (16, 0), (16, 255), (17, 1), (20, 0x1F), (46, 0), (46, 0xF0)):
         yield good[:at] + bytes([value]) + good[at + 1 :]
-    six = bytes(Ether() / IPv6(src=A6, dst=B6) / IPv6ExtHdrHopByHop() / tcp(flags="S"))
+    six = bytes(ether / IPv6(src=A6, dst=B6) / IPv6ExtHdrHopByHop() / tcp(flags="S"))
     yield six[:55] + b"\xff" + six[56:]
     yield six[:18] + struct.pack("!H", 4) + six[20:]
     yield six[:54] + b"\x00" + six[55:]

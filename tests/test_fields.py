@@ -13,7 +13,6 @@ from chaos.fields import (
     Argv,
     Backlog,
     Count,
-    CountRange,
     Duration,
     ErrorName,
     Function,
@@ -24,8 +23,8 @@ from chaos.fields import (
     Segments,
     State,
     TimeWindow,
-    Window,
 )
+from chaos.ranges import CountRange, Window
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,28 @@ from tests import samples
 TSHARK = shutil.which("tshark")
 needs_tshark = pytest.mark.skipif(TSHARK is None, reason="tshark: not found; install it with: apt-get install tshark")
 
-FIELDS = (
-    "frame.time_epoch ip.src ip.dst ipv6.src ipv6.dst tcp.srcport tcp.dstport tcp.seq tcp.seq_raw tcp.ack_raw tcp.flags tcp.len "
-    "udp.srcport udp.length icmp.type icmp.code icmpv6.type icmpv6.code arp.opcode frame.packet_flags_direction"
-).split()
+FIELDS = [
+    "frame.time_epoch",
+    "ip.src",
+    "ip.dst",
+    "ipv6.src",
+    "ipv6.dst",
+    "tcp.srcport",
+    "tcp.dstport",
+    "tcp.seq",
+    "tcp.seq_raw",
+    "tcp.ack_raw",
+    "tcp.flags",
+    "tcp.len",
+    "udp.srcport",
+    "udp.length",
+    "icmp.type",
+    "icmp.code",
+    "icmpv6.type",
+    "icmpv6.code",
+    "arp.opcode",
+    "frame.packet_flags_direction",
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +54,23 @@ def read(frames: list[Frame], tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 def tshark(path: Path) -> list[dict[str, list[str]]]:
-    argv = [str(TSHARK), "-n", "-r", str(path), "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-T", "fields"]
+    argv = [
+        str(TSHARK),
+        "-n",
+        "-r",
+        str(path),
+        "-o",
+        "ip.defragment:FALSE",
+        "-o",
+        "ipv6.defragment:FALSE",
+        "-T",
+        "fields",
+    ]
     argv += ["-E", "separator=/t", *(part for field in FIELDS for part in ("-e", field))]
     lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [dict(zip(FIELDS, (cell.split(",") if cell else [] for cell in line.split("\t")), strict=True)) for line in lines]
+    return [
+        dict(zip(FIELDS, (cell.split(",") if cell else [] for cell in line.split("\t")), strict=True)) for line in lines
+    ]
 
 
 def packet_of(frame: Frame, index: int = 0) -> Packet:
@@ -150,10 +181,10 @@ def test_no_frame_raises_whatever_its_headers_say(frames: list[Frame]) -> None:
         assert packet is None or packet.length >= 0
     dice = random.Random(1)
     for _ in range(3000):
-        data = bytearray(dice.choice(frames).data)
+        noisy = bytearray(dice.choice(frames).data)
         for _ in range(dice.randint(1, 4)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
-        packet = decode(Frame(0, True, bytes(data), len(data)))
+            noisy[dice.randrange(len(noisy))] = dice.randrange(256)
+        packet = decode(Frame(0, True, bytes(noisy), len(noisy)))
         assert packet is None or packet.length >= 0
 
 

@@ -13,7 +13,10 @@ from chaos.packets import Frame
 
 TSHARK = shutil.which("tshark")
 CAPTURES = {
-    "client": [Frame(1_700_000_000_000_000_001, True, b"a" * 60, 60), Frame(1_700_000_000_000_000_900, False, b"b" * 61, 1514)],
+    "client": [
+        Frame(1_700_000_000_000_000_001, True, b"a" * 60, 60),
+        Frame(1_700_000_000_000_000_900, False, b"b" * 61, 1514),
+    ],
     "server": [Frame(1_700_000_000_000_000_500, False, b"c" * 63, 63)],
     "bystander": [],
 }
@@ -29,6 +32,7 @@ def test_a_frame_without_its_length_has_that_of_its_data() -> None:
 
 
 @pytest.mark.skipif(TSHARK is None, reason="tshark: not found; install it with: apt-get install tshark")
+@pytest.mark.slow("tshark takes its time to start")
 def test_tshark_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "packets.pcapng"
     pcapng.write(path, CAPTURES)

@@ -9,15 +9,17 @@ from typing import Any
 import jsonschema
 import pytest
 
-from chaos import kinds, marks
+from chaos import kinds, yamltext
 from chaos.errors import ScenarioError
 from chaos.scenario import load
 from chaos.schema import schema
 from chaos.source import Source
 from tests.kinds import CLIENTS, FAULTS
+from tests.source import ROOT
 
 SCHEMA = schema(faults=FAULTS, clients=CLIENTS)
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+SHIPPED = jsonschema.Draft7Validator(schema())
 
 GOOD = [
     "expect: {error: ok}",
@@ -101,7 +103,7 @@ BAD = [
 
 
 def by_schema(text: str) -> bool:
-    return VALIDATOR.is_valid(marks.parse(Source("x", text)).plain())
+    return VALIDATOR.is_valid(yamltext.parse(Source("x", text)).plain())
 
 
 def by_validator(text: str, folder: Path) -> bool:
@@ -135,7 +137,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_both_take(text: str, tmp_path: Path) -> None:
     errors = [
         f"{list(error.path)}: {error.message}"
-        for error in VALIDATOR.iter_errors(marks.parse(Source("x", text)).plain())
+        for error in VALIDATOR.iter_errors(yamltext.parse(Source("x", text)).plain())
     ]
     assert errors == []
     assert by_validator(text, tmp_path)
@@ -154,3 +156,9 @@ def test_the_schema_of_what_is_shipped_covers_every_kind() -> None:
         assert f"fault-{kind}" in definitions
     for adapter in kinds.clients():
         assert f"client-{adapter}" in definitions
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").rglob("*.chaos.yaml")), ids=lambda path: path.stem)
+def test_it_takes_every_shipped_scenario(path: Path) -> None:
+    value = yamltext.parse(Source(str(path), path.read_text(encoding="utf-8"))).plain()
+    assert [error.message for error in SHIPPED.iter_errors(value)] == []

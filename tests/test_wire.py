@@ -63,12 +63,9 @@ def test_numbers_wrap() -> None:
     assert wire.match(patterns("> syn seq=j+1", "< syn-ack ack=j+2", "..."), talk("> syn", "< syn-ack", j=0)) == []
 
 
-@pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("field", ["seq", "ack"])
+@pytest.mark.parametrize(("place", "field"), [(0, "seq"), (1, "seq"), (1, "ack"), (2, "seq"), (2, "ack")])
 @pytest.mark.parametrize("off", [1, -1])
 def test_a_number_off_by_one_is_found(place: int, field: str, off: int) -> None:
-    if (place, field) == (0, "ack"):
-        pytest.skip("the ack of a SYN means nothing")
     packets = list(HANDSHAKE)
     packets[place] = replace(packets[place], **{field: (getattr(packets[place], field) + off) % 2**32})
     assert wire.match(patterns(*NUMBERED), packets)
@@ -80,9 +77,18 @@ def test_a_missing_segment_is_found(place: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "agrees"), [("< icmp:3/1", True), ("< icmp:3", True), ("< icmp", True), ("< icmp:3/1 seq=j", True),
-                         ("< icmp:3/11", False), ("< icmp:11", False), ("> icmp:3/1", False), ("< icmp:3/1 seq=1", False)],
-)  # fmt: skip
+    ("line", "agrees"),
+    [
+        ("< icmp:3/1", True),
+        ("< icmp:3", True),
+        ("< icmp", True),
+        ("< icmp:3/1 seq=j", True),
+        ("< icmp:3/11", False),
+        ("< icmp:11", False),
+        ("> icmp:3/1", False),
+        ("< icmp:3/1 seq=1", False),
+    ],
+)
 def test_icmp_by_type_and_code(line: str, agrees: bool) -> None:
     found = wire.match(patterns("> syn seq=j", line), talk("> syn", "< icmp:3/1"))
     assert (found == []) == agrees
@@ -116,7 +122,7 @@ def test_thousands_of_segments_are_matched_in_linear_time() -> None:
         ("< icmp:3/256", "no segment is named 'icmp:3/256'"),
         ("syn", "expected '>', '<' or '...'"),
         ("", "expected '>', '<' or '...'"),
-        ("... x2", "expected a count"),
+        ("... x2", "expected '>', '<' or '...'"),
         (">", "names no segment"),
         ("> syn x0", "'x0' can match nothing"),
         ("> syn x3..1", "'x3..1' can match nothing"),
@@ -129,8 +135,6 @@ def test_thousands_of_segments_are_matched_in_linear_time() -> None:
     ],
 )
 def test_a_wrong_line_is_refused(line: str, problem: str) -> None:
-    if line.startswith("..."):
-        problem = "expected '>', '<' or '...'"
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         wire.parse(line)
     assert problem in str(caught.value)
@@ -156,7 +160,10 @@ def test_the_table_counts_from_the_syns() -> None:
 
 
 def test_the_table_says_what_an_icmp_error_does() -> None:
-    assert wire.table(talk("> syn", "< icmp:3/1"))[1] == "      1.000 ms  < icmp:3/1 from 198.18.1.1 (EHOSTUNREACH), quoting seq=0"
+    assert (
+        wire.table(talk("> syn", "< icmp:3/1"))[1]
+        == "      1.000 ms  < icmp:3/1 from 198.18.1.1 (EHOSTUNREACH), quoting seq=0"
+    )
 
 
 def test_a_long_table_loses_its_middle() -> None:

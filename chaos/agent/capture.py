@@ -7,6 +7,7 @@ has been captured. What the kernel had to drop is counted (PACKET_STATISTICS) an
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from typing import Any
@@ -38,6 +39,10 @@ class Capture:
                 data, ancillary, _, address = self.socket.recvmsg(SNAP, 64)
             except BlockingIOError:
                 return
+            except OSError as error:
+                if error.errno == errno.ENETDOWN:
+                    continue  # told once when the link goes down; the socket goes on when it is up again
+                raise
             seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
             self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
 

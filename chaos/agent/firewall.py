@@ -18,9 +18,14 @@ def run(agent: Agent, *, tool: str, do: str, rules: list[list[str]], table: str 
     if do == "count":
         return _count(tool, table, rules)
     letter = {"add": "-A", "delete": "-D"}[do]
-    lines = [f"*{table}", *(f"{letter} {shlex.join(rule)}" for rule in rules), "COMMIT", ""]
+    lines = [f"*{table}", *(f"{letter} {' '.join(map(_quoted, rule))}" for rule in rules), "COMMIT", ""]
     _run([f"{tool}-restore", "--noflush"], "\n".join(lines))
     return None
+
+
+def _quoted(argument: str) -> str:
+    """TOOL-restore knows double quotes only."""
+    return f'"{argument}"' if " " in argument else argument
 
 
 def _count(tool: str, table: str, rules: list[list[str]]) -> list[int]:

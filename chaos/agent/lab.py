@@ -194,6 +194,7 @@ def _wait(status: socket.socket) -> None:
     while True:
         readable, _, _ = select.select([status, wake], [], [])
         if status in readable:
+            signal.set_wakeup_fd(-1)
             return
         wake.recv(4096)
         while True:

@@ -27,8 +27,8 @@ class WrongAddress:
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        rule = ("FORWARD", "-i", "wire0", "-d", lab.nowhere, "-p", "tcp", "--syn", "-j", "DROP")
-        with armed(lab.nodes[ROUTER], lab.setting.family, [rule]) as rules:
+        rule = ("PREROUTING", "-i", "wire0", "-d", lab.nowhere, "-p", "tcp", "--syn", "-j", "DROP")
+        with armed(lab.nodes[ROUTER], lab.setting.family, [rule], table="raw") as rules:
             lab.names(self.at, {lab.setting.target.node: lab.nowhere})
             try:
                 yield Touching(rules.hits)

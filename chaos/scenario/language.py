@@ -22,11 +22,10 @@ from chaos.fields import (
     Positive,
     Regex,
     State,
-    Window,
-    parse_window,
 )
 from chaos.model import Family, Path, Phase, Speaks, Timing
 from chaos.pattern import parse as parse_line
+from chaos.ranges import Window, parse_window
 from chaos.suggest import did_you_mean
 
 CASE_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -92,6 +91,13 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Local:
+    """The client's own end: a port of net.ipv4.ip_local_port_range that the kernel chose, or the one that was bound."""
+
+    port: Annotated[Port | Literal["ephemeral"], Field(description="ephemeral, or a number")]
+
+
+@dataclass(frozen=True)
 class Expect:
     """What must have happened. Nodes are keys of `wire`, `states`, `queues` and `kernel`."""
 
@@ -107,6 +113,7 @@ class Expect:
     queues: Mapping[NodeName, QueueLimit] = field(default_factory=dict)
     kernel: Mapping[NodeName, Mapping[Counter, Count]] = field(default_factory=dict)
     accepted: Accepted | None = None
+    local: Local | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 from chaos import kinds, topology
 from chaos.errors import ScenarioError
-from chaos.marks import Marked, parse
+from chaos.marked import Marked
 from chaos.model import ROUTER, Topology
 from chaos.scenario.case import Case, Scenario
 from chaos.scenario.language import Document
@@ -20,6 +20,7 @@ from chaos.scenario.parts import FaultPart, Nodes, Parts
 from chaos.scenario.points import fits, points, setting
 from chaos.scenario.variants import Variant, variants
 from chaos.source import Source, read
+from chaos.yamltext import parse
 
 LIMIT: Final = 64 * 1024
 _PARTS: Final = ("faults", "client", "expect", "cases")

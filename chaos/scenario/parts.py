@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from chaos import kinds, typed
 from chaos.fields import NODE_NAME
-from chaos.marks import Marked
+from chaos.marked import Marked
 from chaos.model import Client, Fault
 from chaos.source import Source
 from chaos.suggest import did_you_mean

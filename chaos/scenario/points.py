@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from chaos.marks import Marked
+from chaos.marked import Marked
 from chaos.model import Client, Endpoint, Listen, Service, Setting, Speaks, Topology
 from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart
@@ -38,7 +39,15 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
     if document.path == "direct" and not document.matrix.path and root.get("link"):
         source.complain(root.keys["link"], "`path: direct` has no wire that could take its time")
     return Setting(
-        topology, document.path, document.link.rtt, document.family, document.timing, listen, target, client.node
+        topology,
+        document.path,
+        document.link.rtt,
+        document.family,
+        document.timing,
+        listen,
+        target,
+        client.node,
+        folder=str(Path(source.file).parent),
     )
 
 
@@ -60,7 +69,7 @@ def _listen(document: Document, topology: Topology, client: Client) -> Listen | 
     service = topology.services.get(said.node or usual)
     if service is None:
         return None
-    needed: Speaks = getattr(type(client), "speaks", "echo")
+    needed: Speaks = getattr(client, "speaks", "echo")
     return Listen(service.name, said.port or service.listen or 8080, said.speaks or needed, said.backlog)
 
 

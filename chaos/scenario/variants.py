@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chaos.marks import Marked
+from chaos.marked import Marked
 from chaos.scenario.language import CASE_NAME, Expect
 from chaos.scenario.parts import ClientPart, Parts
 from chaos.source import Place
