@@ -16,7 +16,9 @@ def start(argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> subprocess.Po
     return subprocess.Popen(argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, cwd="/")
 
 
-def output(argv: Sequence[str], *, timeout: float = 30.0, install: str = "", env: Mapping[str, str] | None = None) -> str:
+def output(
+    argv: Sequence[str], *, timeout: float = 30.0, install: str = "", env: Mapping[str, str] | None = None
+) -> str:
     """What a program prints. Raises ToolMissing (with the line `install`) or CommandFailed, a time-out included."""
     try:
         done = subprocess.run(

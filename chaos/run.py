@@ -120,8 +120,9 @@ class Run:
         self._clock.lap("quiesce")
         if outcome.error == "ok":
             return Leg(ok=True)
-        said = next((line for line in (outcome.message, outcome.stderr.strip()) if line), "")
-        return Leg(ok=False, reason=f"the client got {outcome.error or 'an error'} on a healthy network. {said}".strip())
+        said = outcome.message or outcome.stderr.strip()
+        got = f"the client got {outcome.error or 'an error'} on a healthy network"
+        return Leg(ok=False, reason=f"{got}: {said}" if said else got)
 
     def _recover(self) -> Leg:
         deadline = time.monotonic() + RECOVERY
@@ -203,7 +204,7 @@ class Watch:
         after = self._counters()
         lab.read_captures()
         attempt = {node: tuple(self._window(node, outcome)) for node in lab.captured}
-        packets = {node: self._conversation(node, attempt[node], outcome) for node in lab.captured}
+        packets = {node: self._conversation(attempt[node], outcome) for node in lab.captured}
         return Evidence(
             outcome=settle(outcome, packets[setting.client], self.schedule),
             client=setting.client,
@@ -222,7 +223,7 @@ class Watch:
         until = outcome.returned_ns + int(late * 1e9)
         return [packet for packet in self._lab.seen(node) if outcome.started_ns <= packet.time_ns <= until]
 
-    def _conversation(self, node: str, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
+    def _conversation(self, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
         lab, setting = self._lab, self._case.setting
         client = lab.nodes[setting.client].address
         until = packets[-1].time_ns if packets else outcome.returned_ns

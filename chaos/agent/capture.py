@@ -54,7 +54,7 @@ class Capture:
 
 
 def run(agent: Agent, *, do: str, interface: str = "eth0", since: int = 0) -> dict[str, Any] | None:
-    """`start` opens it; `read` returns {"frames": [[time_ns, outgoing, base64], ...] from number `since`, "lost": n}."""
+    """`start` opens it; `read` returns {"frames": [[time_ns, outgoing, base64], ...] from number `since`, "lost"}."""
     if do == "start":
         capture = agent.state["capture"] = Capture(interface)
         agent.watch(capture.socket.fileno(), capture.drain)

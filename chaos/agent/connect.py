@@ -51,7 +51,8 @@ class Attempt:
         started_ns = time.time_ns()
         outcome: dict[str, Any] = {"error": "ok", "phase": None, "step": None, "chain": []}
         try:
-            for self._step, step in enumerate(self._job["steps"], 1):
+            for number, step in enumerate(self._job["steps"], 1):
+                self._step = number
                 self._perform(step)
         except Exception as error:
             outcome = {"error": name_of(error), "phase": self._phase, "step": self._step, "chain": [surfaced(error)]}
@@ -142,8 +143,8 @@ def name_of(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         names = [name for name in dir(socket) if name.startswith("EAI_") and getattr(socket, name) == error.errno]
         return names[0] if names else "EAI_FAIL"
-    if isinstance(error, OSError) and error.errno in errno.errorcode:
-        return errno.errorcode[error.errno]
+    if isinstance(error, OSError) and (name := errno.errorcode.get(error.errno or 0)):
+        return name
     if isinstance(error, TimeoutError):
         return "timeout"
     raise error
@@ -151,6 +152,7 @@ def name_of(error: Exception) -> str:
 
 def surfaced(error: Exception) -> dict[str, str | None]:
     """What a program that catches it sees."""
-    number = error.errno if isinstance(error, OSError) else None
-    name = errno.errorcode.get(number) if number is not None and not isinstance(error, socket.gaierror) else None
+    name = None
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+        name = errno.errorcode.get(error.errno or 0)
     return {"type": type(error).__qualname__, "message": str(error), "errno": name}

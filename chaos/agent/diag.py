@@ -5,6 +5,7 @@ Layouts: include/uapi/linux/inet_diag.h. State names are the kernel's (include/n
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator
@@ -61,8 +62,6 @@ def destroy(netlink: Netlink, found: Socket) -> bool:
 
 def forget(sock: socket.socket) -> None:
     """Close a connection so that its peer learns nothing: no FIN, no RST (TCP_REPAIR, as in checkpoint/restore)."""
-    try:
+    with contextlib.suppress(OSError):  # never connected, or already dead: there is nothing to forget
         sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    except OSError:
-        pass  # never connected, or already dead: there is nothing to forget
     sock.close()

@@ -1,4 +1,4 @@
-"""Operation `firewall`: iptables rules of this node, added and deleted one by one, never flushed; and their counters."""
+"""Operation `firewall`: iptables rules of this node, added and deleted one by one, never flushed; their counters."""
 
 from __future__ import annotations
 

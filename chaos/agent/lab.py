@@ -6,6 +6,7 @@ the kernel ends its processes, and the last process of a namespace takes interfa
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -89,10 +90,8 @@ def private_mounts() -> None:
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64m")
     os.mkdir(RUN)
-    try:
+    with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    except PermissionError:
-        pass  # inside a container whose /proc is masked the kernel forbids a new one; the old one serves
     for name, text in (("nsswitch.conf", "hosts: files\n"), ("resolv.conf", "")):
         _replace(f"/etc/{name}", f"{RUN}/{name}", text)
 

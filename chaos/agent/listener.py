@@ -27,11 +27,13 @@ from chaos.agent.serve import Agent, Pipe
 RESPONSE = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n{path}"
 
 
-def run(agent: Agent, *, do: str, address: str, port: int, backlog: int, speaks: str, after: str | int, fill: int) -> int:
+def run(
+    agent: Agent, *, do: str, address: str, port: int, backlog: int, speaks: str, after: str | int, fill: int
+) -> int:
     """Start it; returns the child's number, whose first event is {"ready": true} once it listens.
 
     `fill` connections are made to it from inside the node (a full accept queue needs backlog + 1).
-    Told {"report": true} it answers {"report": {"accepts": [...], "acted": n, "met": n}};
+    Told {"report": true} it answers {"report": {"accepts": [...], "acted": n}};
     told {"forget": true} it forgets its connections silently and answers {"forgotten": n}.
     """
     return agent.fork(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))

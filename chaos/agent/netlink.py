@@ -1,4 +1,4 @@
-"""Just enough rtnetlink(7) to build a lab: links, addresses, routes, rules, neighbours. One socket, one request at a time.
+"""Just enough rtnetlink(7) to build a lab: links, addresses, routes, rules, neighbours; one request at a time.
 
 The sender's network namespace is the one that is changed, so open a `Netlink` after setns(2).
 Layouts: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,neighbour}.h.

@@ -7,7 +7,7 @@ from chaos.agent.serve import Agent
 
 
 def run(agent: Agent, *, read: list[str] | None = None, write: list[tuple[str, str]] | None = None) -> dict[str, str]:
-    """Names as paths (`net/ipv4/tcp_syn_retries`). Returns the values *before* writing; a name that this kernel lacks is left out."""
+    """Names are paths (`net/ipv4/tcp_syn_retries`). The values *before* writing; what this kernel lacks is left out."""
     before: dict[str, str] = {}
     for name in [*(read or ()), *(name for name, _ in write or ())]:
         try:

@@ -159,7 +159,9 @@ class AgentLab:
     def _read_capture(self, name: str) -> None:
         known = self._frames[name]
         answer = self.nodes[name].call("capture", do="read", since=len(known))
-        known.extend(Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in answer["frames"])
+        known.extend(
+            Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in answer["frames"]
+        )
         self.lost[name] = answer["lost"]
 
     def frames(self) -> dict[str, tuple[Frame, ...]]:

@@ -99,25 +99,29 @@ class Netns:
         with ExitStack() as stack:
             channels = self._fork(spec, stack)
             nodes = {
-                node["name"]: AgentNode(node["name"], _address(setting, names, node["name"]), _interface(node["name"]), channel)
-                for node, channel in zip(spec["nodes"], channels, strict=True)
-                if node["name"] != SWITCH
+                name: AgentNode(name, _address(setting, names, name), _interface(name), channel)
+                for name, channel in channels.items()
+                if name != SWITCH
             }
             lab = AgentLab(
-                setting, nodes, SWALLOWED[setting.family], _router(setting, names), lambda to: _hosts(setting, names, to)
+                setting,
+                nodes,
+                SWALLOWED[setting.family],
+                _router(setting, names),
+                lambda to: _hosts(setting, names, to),
             )
             lab.open()
             yield lab
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> list[Channel]:
+    def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
         status, theirs = socket.socketpair()
         stack.callback(status.close)
         pairs = [socket.socketpair() for _ in spec["nodes"]]
-        channels = []
+        channels = {}
         for node, (ours, _) in zip(spec["nodes"], pairs, strict=True):
             fd = ours.detach()
-            channels.append(Channel(node["name"], fd, fd))
-            stack.callback(channels[-1].close)
+            channels[node["name"]] = channel = Channel(node["name"], fd, fd)
+            stack.callback(channel.close)
         try:
             fds = [theirs.fileno(), *(pair[1].fileno() for pair in pairs)]
             with self._lock:
@@ -174,7 +178,8 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
             }
         )
         routes += _routes(index, name, len(names), routed=routed)
-    return {"nodes": nodes, "links": links, "routes": routes, "wire": hub if routed else None, "bridged": None if routed else hub}
+    kind = {"wire": hub, "bridged": None} if routed else {"wire": None, "bridged": hub}
+    return {"nodes": nodes, "links": links, "routes": routes, "wire": kind["wire"], "bridged": kind["bridged"]}
 
 
 def _routes(index: int, name: str, count: int, *, routed: bool) -> list[RouteSpec]:

@@ -76,7 +76,12 @@ class Selection:
         """One rule for each kind of segment and direction in which it goes."""
         port = self.port or default_port(lab.setting, self.at)
         return [
-            (*self._chain(lab.setting, way), *self._ends(lab), *matches(segment, way, port, lab.setting.family), *verdict)
+            (
+                *self._chain(lab.setting, way),
+                *self._ends(lab),
+                *matches(segment, way, port, lab.setting.family),
+                *verdict,
+            )
             for segment in self.segments
             for way in directions(segment)
         ]
@@ -89,8 +94,6 @@ class Selection:
     def _ends(self, lab: Lab) -> tuple[str, ...]:
         source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()
         return (*source, *(("-d", lab.nodes[self.to].address) if self.to else ()))
-
-
 
 
 def directions(segment: str) -> tuple[str, ...]:

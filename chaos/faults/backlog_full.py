@@ -1,29 +1,25 @@
-"""`backlog-full {at, backlog}`: the accept queue is full, so the kernel drops SYNs (net/ipv4/tcp_input.c, tcp_conn_request)."""
+"""`backlog-full {at, backlog}`: the accept queue is full, so SYNs are dropped (net/ipv4/tcp_input.c)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
-from chaos.faults._listener import not_ours
+from chaos.faults._listener import OfOurListener
 from chaos.faults._seen import of_target, to_target
 from chaos.fields import Backlog, NodeName
-from chaos.model import Lab, Setting
+from chaos.model import Lab
 
 
 @dataclass(frozen=True)
-class BacklogFull:
+class BacklogFull(OfOurListener):
     """backlog + 1 connections, made inside the server's own node, fill the accept queue; the next SYN is dropped."""
 
     at: NodeName
     backlog: Backlog = 1
-
-    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
-        """It acts on our listener."""
-        return not_ours(setting, self.at, "backlog-full")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

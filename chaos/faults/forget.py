@@ -1,8 +1,8 @@
-"""`forget {at, after}`: the peer loses the connection's state without a word, as by a reboot: half-open (RFC 9293, 3.5.1)."""
+"""`forget {at, after}`: the peer loses the connection without a word, as by a reboot: half-open (RFC 9293, 3.5.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,21 +10,17 @@ from chaos.conversation import segment
 from chaos.evidence import Evidence
 from chaos.faults._acting import listener_that
 from chaos.faults._armed import Touching
-from chaos.faults._listener import not_ours
+from chaos.faults._listener import OfOurListener
 from chaos.fields import After, NodeName
-from chaos.model import Lab, Setting
+from chaos.model import Lab
 
 
 @dataclass(frozen=True)
-class Forget:
-    """The server's kernel forgets the connection (TCP_REPAIR): no FIN, no RST; a later segment is answered with a RST."""
+class Forget(OfOurListener):
+    """The server forgets the connection (TCP_REPAIR): no FIN, no RST; a later segment is answered with a RST."""
 
     at: NodeName
     after: After = "accept"
-
-    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
-        """It acts on our listener."""
-        return not_ours(setting, self.at, "forget")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

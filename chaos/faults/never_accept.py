@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chaos.faults._armed import Touching
-from chaos.faults._listener import not_ours
+from chaos.faults._listener import OfOurListener
 from chaos.fields import Backlog, NodeName
-from chaos.model import Lab, Setting
+from chaos.model import Lab
 
 
 @dataclass(frozen=True)
-class NeverAccept:
+class NeverAccept(OfOurListener):
     """Our listener listens and never calls accept(2); connections wait in the accept queue."""
 
     at: NodeName
     backlog: Backlog = 128
-
-    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
-        """It acts on our listener."""
-        return not_ours(setting, self.at, "never-accept")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chaos.evidence import Evidence
 from chaos.faults._acting import listener_that
 from chaos.faults._armed import Touching
-from chaos.faults._listener import not_ours
+from chaos.faults._listener import OfOurListener
 from chaos.fields import NodeName
-from chaos.model import Lab, Setting
+from chaos.model import Lab
 
 
 @dataclass(frozen=True)
-class Silent:
+class Silent(OfOurListener):
     """Our listener accepts and reads, and never answers."""
 
     at: NodeName
-
-    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
-        """It acts on our listener."""
-        return not_ours(setting, self.at, "silent")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
