@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from chaos.errors import CommandFailed, ToolMissing
 
 
-def start(argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start a program that goes on beside us, without standard input, in the root directory."""
-    return subprocess.Popen(argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, cwd="/")
+def start(argv: Sequence[str], *, pass_fds: Sequence[int] = (), stdin: bool = False) -> subprocess.Popen[bytes]:
+    """Start a program that goes on beside us, in the root directory; our standard input is its own if `stdin`."""
+    return subprocess.Popen(argv, pass_fds=pass_fds, stdin=None if stdin else subprocess.DEVNULL, cwd="/")
 
 
 def output(

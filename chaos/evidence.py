@@ -98,7 +98,7 @@ def settle(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | Non
 def _elapsed(outcome: Outcome, packets: Sequence[Packet]) -> float:
     client = opener(packets)
     sent = [packet.time_ns for packet in packets if direction(packet, client) == ">"]
-    return (outcome.returned_ns - min(sent, default=outcome.started_ns)) / 1e9
+    return (outcome.returned_ns - outcome.waited_ns - min(sent, default=outcome.started_ns)) / 1e9
 
 
 def _phase(error: str | None, packets: Sequence[Packet]) -> Phase:

@@ -106,7 +106,8 @@ class Outcome:
     phase: where it ended; None until derived from the packets.
     step: which of the socket client's steps failed, counted from 1.
     started_ns, returned_ns: the client's first system call (or its program's start) and its return.
-    elapsed: seconds from the first segment of the attempt (or from `started_ns`) to the return.
+    waited_ns: how long it was told to wait between its own calls (the steps `hold` and `wait`).
+    elapsed: seconds from the first segment of the attempt (or from `started_ns`) to the return, less `waited_ns`.
     error_from: who named the error: the client's `errno`, its `text`, or the `wire`.
     """
 
@@ -114,6 +115,7 @@ class Outcome:
     phase: Phase | None
     started_ns: int
     returned_ns: int
+    waited_ns: int = 0
     step: int | None = None
     chain: tuple[Surfaced, ...] = ()
     code: str | None = None

@@ -9,8 +9,8 @@ The faults' hits are read while they are still armed; what is on the wire has ar
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ SYSCTLS = ("tcp_syn_retries", "tcp_syn_linear_timeouts", "tcp_rto_max_ms")
 PORTS = "net/ipv4/ip_local_port_range"
 
 
+Idle = Callable[[], AbstractContextManager[None]]
+
+
 class Backend(Protocol):
     """Where labs come from."""
 
@@ -55,14 +58,17 @@ class Result:
     breakdown: Mapping[str, float] = field(default_factory=dict)
 
 
-def run(case: Case, backend: Backend) -> Result:
-    """Run a case in a fresh lab. A broken environment is an INVALID verdict; raises ToolMissing and ScenarioError."""
+def run(case: Case, backend: Backend, idle: Idle = nullcontext) -> Result:
+    """Run a case in a fresh lab. A broken environment is an INVALID verdict; raises ToolMissing and ScenarioError.
+
+    While inside an `idle()`, the case waits for the kernel or its client, and others may have the processor.
+    """
     started = time.monotonic()
     clock = Clock()
     try:
         with backend.start(case.setting) as lab:
             clock.lap("lab")
-            result = Run(case, lab, clock).result()
+            result = Run(case, lab, clock, idle).result()
     except (ToolMissing, ScenarioError):
         raise
     except (LabError, OSError) as error:
@@ -87,8 +93,8 @@ class Clock:
 class Run:
     """The legs of one case in one lab."""
 
-    def __init__(self, case: Case, lab: AgentLab, clock: Clock) -> None:
-        self._case, self._lab, self._clock = case, lab, clock
+    def __init__(self, case: Case, lab: AgentLab, clock: Clock, idle: Idle = nullcontext) -> None:
+        self._case, self._lab, self._clock, self._idle = case, lab, clock, idle
         self._probe = probe_of(case)
 
     def result(self) -> Result:
@@ -138,8 +144,10 @@ class Run:
             armed = [(kind, fault, undo.enter_context(fault.inject(lab))) for kind, fault in case.faults]
             self._clock.lap("arm")
             watch = Watch(lab, case)
-            outcome = case.client.attempt(lab)
-            self._clock.lap("attempt")
+            with self._idle():
+                outcome = case.client.attempt(lab)
+                self._clock.lap("attempt")
+            self._clock.lap("turn")
             lab.drain()
             evidence = watch.evidence(outcome)
             hits = [fault.hits() for _, _, fault in armed]
@@ -215,7 +223,7 @@ class Watch:
             queues=self._queues,
             kernel={node: _difference(self._before[node], after[node]) for node in after},
             ephemeral=self._ephemeral,
-            accepts=tuple(_accept(each) for each in lab.accepts()),
+            accepts=tuple(_accept(each) for each in lab.accepts() if each["returned_ns"] >= outcome.started_ns),
         )
 
     def _window(self, node: str, outcome: Outcome) -> list[Packet]:

@@ -23,7 +23,7 @@ def run(agent: Agent, **job: Any) -> int:
 
     job: host, port, family, mode, timeout (None: none), bind (port or None), steps, request, expects (base64 is not
     needed: text). Events: {"waiting": text, "step": n} (told {"go": true} it goes on), {"holding": n} likewise, and
-    at the end {"outcome": {"error", "phase", "step", "chain", "started_ns", "returned_ns", "local"}}.
+    at the end {"outcome": {"error", "phase", "step", "chain", "started_ns", "returned_ns", "waited_ns", "local"}}.
     """
     return agent.fork(lambda pipe: Attempt(job, pipe).play())
 
@@ -44,6 +44,7 @@ class Attempt:
         self._socket: socket.socket | None = None
         self._phase: str | None = "resolve"
         self._step = 0
+        self._waited_ns = 0
         self._local: list[Any] | None = None
 
     def play(self) -> None:
@@ -56,7 +57,8 @@ class Attempt:
                 self._perform(step)
         except Exception as error:
             outcome = {"error": name_of(error), "phase": self._phase, "step": self._step, "chain": [surfaced(error)]}
-        outcome |= {"started_ns": started_ns, "returned_ns": time.time_ns(), "local": self._local}
+        times = {"started_ns": started_ns, "returned_ns": time.time_ns(), "waited_ns": self._waited_ns}
+        outcome |= {**times, "local": self._local}
         self._pipe.write({"outcome": outcome})
         while "release" not in self._pipe.next():
             pass
@@ -73,8 +75,10 @@ class Attempt:
             {"connect": self._connect, "send": self._send, "recv": self._receive}[step]()
 
     def _wait(self, event: dict[str, Any]) -> None:
+        began_ns = time.time_ns()
         self._pipe.write(event)
         self._pipe.next()
+        self._waited_ns += time.time_ns() - began_ns
 
     def _connect(self) -> None:
         self._phase = "resolve"

@@ -61,9 +61,13 @@ TIMING: Mapping[str, list[tuple[str, str]]] = {
 
 
 class Netns:
-    """A session of the netns backend: a context manager; `start` may be called from any thread."""
+    """A session of the netns backend: a context manager; `start` may be called from any thread.
 
-    def __init__(self) -> None:
+    With `stdin`, what the operation `passthrough` runs in a node may read our standard input.
+    """
+
+    def __init__(self, *, stdin: bool = False) -> None:
+        self._stdin = stdin
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -72,7 +76,7 @@ class Netns:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = [sys.executable, "-I", "-S", "-c", BOOT, str(ROOT), str(theirs.fileno()), str(os.getpid())]
-            self._process = command.start(argv, pass_fds=[theirs.fileno()])
+            self._process = command.start(argv, pass_fds=[theirs.fileno()], stdin=self._stdin)
         self._control = ours
         ours.settimeout(START)
         try:

@@ -126,5 +126,5 @@ def _release(running: Running) -> None:
 def _outcome(said: Mapping[str, Any]) -> Outcome:
     chain = tuple(Surfaced(**each) for each in said["chain"])
     local = (said["local"][0], said["local"][1]) if said["local"] else None
-    kept = {name: said[name] for name in ("error", "phase", "step", "started_ns", "returned_ns")}
+    kept = {name: said[name] for name in ("error", "phase", "step", "started_ns", "returned_ns", "waited_ns")}
     return Outcome(**kept, chain=chain, local=local)

@@ -1,0 +1,85 @@
+"""Which scenario files and cases a command line names: files, folders, and `FILE::CASE` as pytest writes it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chaos.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from chaos.scenario import Case, Scenario
+
+ENDING: Final = ".chaos.yaml"
+USUAL: Final = "scenarios"
+
+
+def options(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """Add FILES."""
+    what = f"a {ENDING} file, a folder, or FILE::CASE"
+    parser.add_argument("files", metavar="FILE", nargs="*" if several else "+", help=f"{what}; {USUAL}/ by default")
+
+
+def selections(names: Sequence[str]) -> list[tuple[Path, str | None]]:
+    """(file, name of a case or None for all), each once, folders in alphabetical order.
+
+    Raises ScenarioError when a folder has no scenario in it; a file that is missing is for its reader to say.
+    """
+    found: dict[tuple[Path, str | None], None] = {}
+    for name in names or [USUAL]:
+        file, _, case = name.partition("::")
+        files: Iterable[Path] = sorted(below(Path(file))) if Path(file).is_dir() else [Path(file)]
+        found |= dict.fromkeys((each, case or None) for each in files)
+        if not files:
+            raise ScenarioError([Problem(file, 0, 0, f"no {ENDING} file in this folder")])
+    return list(found)
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """The scenario files in a folder and those inside it; hidden ones and virtual environments left out."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            if not entry.name.startswith(".") and not (entry / "pyvenv.cfg").exists():
+                yield from below(entry)
+        elif entry.name.endswith(ENDING):
+            yield entry
+
+
+def scenarios(names: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
+    """Every scenario that can be read, with the selected cases alone, and what is wrong with the others."""
+    from chaos.scenario import load
+
+    loaded: list[Scenario] = []
+    problems: list[Problem] = []
+    for path, case in selections(names):
+        try:
+            loaded.append(_only(load(path), case))
+        except ScenarioError as error:
+            problems += error.problems
+    return loaded, problems
+
+
+def cases(names: Sequence[str]) -> list[Case]:
+    """The selected cases. Raises ScenarioError with every problem of every file."""
+    loaded, problems = scenarios(names)
+    if problems:
+        raise ScenarioError(problems)
+    return [case for scenario in loaded for case in scenario.cases]
+
+
+def _only(scenario: Scenario, name: str | None) -> Scenario:
+    if name is None:
+        return scenario
+    from dataclasses import replace
+
+    from chaos.source import shown
+    from chaos.suggest import did_you_mean
+
+    chosen = tuple(case for case in scenario.cases if case.name == name)
+    if not chosen:
+        known = [case.name for case in scenario.cases]
+        near = did_you_mean(name, known) or f"; it has: {', '.join(known)}"
+        raise ScenarioError([Problem(shown(scenario.file), 0, 0, f"no case `{name}`{near}")])
+    return replace(scenario, cases=chosen)

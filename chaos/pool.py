@@ -1,0 +1,167 @@
+"""Cases side by side: a thread for each lab, and few of them at work at once.
+
+Kernel timers are free and processors are not: a case has its turn while its lab starts, its legs run and its evidence
+is checked, and gives it away while its attempt waits. Turns go round in order, and whoever comes back from an attempt
+goes before whoever starts, so that labs end soon. A case that is `exclusive` runs when no other does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from chaos.run import Idle
+from chaos.scenario import Case
+
+T = TypeVar("T")
+LABS: Final = 256
+"""Labs alive at once, at most."""
+SPARE: Final = 128
+"""File descriptors that are left to everything else."""
+SELECTABLE: Final = 1024
+"""select(2) takes no descriptor above this, whatever RLIMIT_NOFILE says."""
+
+
+def auto_jobs() -> int:
+    """Turns at once when nobody says how many: two for each processor that we may use."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def auto_labs(nodes: int) -> int:
+    """Labs that may live at once, by the file descriptors: one for each of its `nodes` and one for its status."""
+    limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], SELECTABLE)
+    return max(1, min(LABS, (limit - SPARE) // (nodes + 1)))
+
+
+class Turns:
+    """At most so many at work at once. First come, first served, those who come back before those who start."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._lock = threading.Lock()
+        self._starting: deque[threading.Event] = deque()
+        self._returning: deque[threading.Event] = deque()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be at work."""
+        self._take(self._starting)
+        try:
+            yield
+        finally:
+            self._give()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Within a turn: let another one work."""
+        self._give()
+        try:
+            yield
+        finally:
+            self._take(self._returning)
+
+    def _take(self, queue: deque[threading.Event]) -> None:
+        mine = threading.Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            queue.append(mine)
+        mine.wait()
+
+    def _give(self) -> None:
+        with self._lock:
+            queue = self._returning or self._starting
+            if queue:
+                queue.popleft().set()
+            else:
+                self._free += 1
+
+
+@dataclass
+class Pending(Generic[T]):
+    """A case that was asked for. `since` is when it began to run (time.monotonic()), None until then."""
+
+    case: Case
+    result: Future[T] = field(default_factory=Future)
+
+
+class Pool(Generic[T]):
+    """Runs cases in threads of its own. `work` is given a case and what to enter while it waits."""
+
+    def __init__(self, work: Callable[[Case, Idle], T], jobs: int | None = None) -> None:
+        self._work, self._turns = work, Turns(jobs or auto_jobs())
+        self._lock = threading.Lock()
+        self._shared: deque[Pending[T]] = deque()
+        self._exclusive: deque[Pending[T]] = deque()
+        self._running: list[Pending[T]] = []
+        self._threads: set[threading.Thread] = set()
+        self._stopped = False
+
+    def start(self, cases: Iterable[Case]) -> list[Future[T]]:
+        """Have these run; their results in the same order. A result is cancelled when the pool is stopped before."""
+        asked = [Pending[T](case) for case in cases]
+        with self._lock:
+            for one in asked:
+                (self._exclusive if one.case.exclusive else self._shared).append(one)
+            self._fill()
+        return [one.result for one in asked]
+
+    def running(self) -> list[Case]:
+        """The cases whose labs are alive, those that have been so for longest first."""
+        with self._lock:
+            return [one.case for one in self._running]
+
+    def stop(self, close: Callable[[], None]) -> None:
+        """Start nothing more, `close` what the labs live from, and return when the last one has ended."""
+        with self._lock:
+            self._stopped = True
+            waiting = [*self._shared, *self._exclusive]
+            self._shared.clear()
+            self._exclusive.clear()
+            threads = list(self._threads)
+        for one in waiting:
+            one.result.cancel()
+        close()
+        for thread in threads:
+            thread.join()
+
+    def _fill(self) -> None:
+        """Start what may start now; the lock is held."""
+        while not self._stopped and (one := self._next()) is not None:
+            self._running.append(one)
+            thread = threading.Thread(target=self._run, args=(one,), name=one.case.node_id, daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
+    def _next(self) -> Pending[T] | None:
+        if any(one.case.exclusive for one in self._running):
+            return None
+        if self._shared:
+            nodes = 1 + max(len(one.case.setting.topology.services) for one in (self._shared[0], *self._running))
+            return self._shared.popleft() if len(self._running) < auto_labs(nodes) else None
+        return self._exclusive.popleft() if self._exclusive and not self._running else None
+
+    def _run(self, one: Pending[T]) -> None:
+        try:
+            with self._turns.turn():
+                result = self._work(one.case, self._turns.idle)
+        except BaseException as error:  # told to whoever asked, in another thread
+            self._done(one)
+            one.result.set_exception(error)
+        else:
+            self._done(one)
+            one.result.set_result(result)
+
+    def _done(self, one: Pending[T]) -> None:
+        with self._lock:
+            self._running.remove(one)
+            self._threads.discard(threading.current_thread())
+            self._fill()

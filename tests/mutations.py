@@ -1,0 +1,259 @@
+"""Mutants of a scenario: the same case with one thing wrong that must not go unnoticed (docs: "no wrong green").
+
+A mutation of the *run* changes the frozen Case, wraps one of its faults, or wraps the backend; each needs a lab of
+its own. A mutation of the *evidence* is a pure one: `check` is called again on what one true run has seen. Nothing
+here reaches into the product: faults see a lab through the protocol of chaos.model, and that is where we stand.
+
+    control             nothing is wrong: PASS
+    fault removed       the network is healthy
+    another port        the fault is real and acts on a port that nobody dials
+    bystander           the fault is real and acts at a third node, off the path
+    armed too late      the fault is armed when the attempt has returned
+    no listener         nobody ever listened, so that the right error comes for the wrong reason
+    another errno       the expectation names an error that did not come
+    wrong node          healthy: another node's capture is shown as the client's
+    segment lost        healthy: one segment of the handshake is missing from the evidence
+    j off, k off        healthy: a sequence number of the SYN, of the SYN-ACK, is off by one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+from chaos.backends.lab import AgentLab, OurListener
+from chaos.check import Leg, Verdict, check
+from chaos.conversation import segment
+from chaos.evidence import Evidence
+from chaos.model import ROUTER, Armed, Fault, Lab, Listener, Service, Setting
+from chaos.run import Backend, Result
+from chaos.scenario import Case
+
+BYSTANDER = "bystander"
+OFF_PATH = ("route", "no-neighbour", "link-down", "wrong-address")
+"""Faults of a node's way and not of a port's."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mutation of one case: what to run, or what to ask of the control's result, or why it does not apply."""
+
+    case: Case
+    mutation: str
+    run: tuple[Case, Callable[[Backend], Backend]] | None = None
+    ask: Callable[[Result], list[tuple[str, Verdict]]] | None = None
+    why_not: str | None = None
+
+
+def mutants(case: Case) -> Iterator[Mutant]:
+    """The control, then every mutation, in the order of this module's text."""
+    yield Mutant(case, "control", run=(case, _as_it_is))
+    yield from _of_faults(case)
+    yield Mutant(case, "no listener", run=(case, WithoutListener))
+    yield Mutant(case, "another errno", ask=_another_errno)
+    healthy: dict[str, Callable[[Result], list[tuple[str, Verdict]]]]
+    healthy = {"wrong node": _wrong_node, "segment lost": _segment_lost, "j off": _j_off, "k off": _k_off}
+    for name, ask in healthy.items():
+        if case.faults:
+            yield Mutant(case, name, why_not="not a healthy network")
+        else:
+            yield Mutant(case, name, ask=ask)
+
+
+def _of_faults(case: Case) -> Iterator[Mutant]:
+    wrap: Callable[[Fault], Fault]
+    for name, wrap in (("another port", _elsewhere), ("bystander", _beside), ("armed too late", Late)):
+        if name == "another port":
+            yield _plain(case, "fault removed", replace(case, faults=()))
+        if name == "another port" and case.faults and all(kind in OFF_PATH for kind, _ in case.faults):
+            yield Mutant(case, name, why_not="the fault knows no port")
+            continue
+        setting = _with_bystander(case.setting) if name == "bystander" else case.setting
+        faults = tuple((kind, wrap(fault)) for kind, fault in case.faults)
+        yield _plain(case, name, replace(case, setting=setting, faults=faults))
+
+
+def _plain(case: Case, name: str, mutated: Case) -> Mutant:
+    if not case.faults:
+        return Mutant(case, name, why_not="no fault")
+    return Mutant(case, name, run=(mutated, _as_it_is))
+
+
+def _as_it_is(backend: Backend) -> Backend:
+    return backend
+
+
+# -- the run: faults that miss
+
+
+def _with_bystander(setting: Setting) -> Setting:
+    services = {**setting.topology.services, BYSTANDER: Service(BYSTANDER)}
+    return replace(setting, topology=replace(setting.topology, services=services))
+
+
+def _elsewhere(fault: Fault) -> Fault:
+    """The same fault, which takes the next port for the one that is dialled."""
+    port = getattr(fault, "port", None)
+    if port is not None:
+        fault = cast("Fault", replace(cast("Any", fault), port=port + 1))
+    return Aside(fault, lambda setting: setting.listen.node, 1)
+
+
+def _beside(fault: Fault) -> Fault:
+    """The same fault at the bystander, whose listener it takes for ours."""
+    names = {field.name for field in fields(cast("Any", fault))}
+    assert "at" in names, f"{type(fault).__name__} has no `at`"
+    return Aside(cast("Fault", replace(cast("Any", fault), at=BYSTANDER)), lambda setting: BYSTANDER, 0)
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A fault that is shown a lab in which the listener is at another node or port."""
+
+    fault: Fault
+    node: Callable[[Setting], str]
+    offset: int
+
+    @property
+    def at(self) -> str:
+        return str(getattr(self.fault, "at", ""))
+
+    def inject(self, lab: Lab) -> AbstractContextManager[Armed]:
+        setting = lab.setting
+        listen = replace(setting.listen, node=self.node(setting), port=setting.listen.port + self.offset)
+        target = replace(setting.target, port=setting.target.port + self.offset)
+        return self.fault.inject(cast("Lab", SquintingLab(lab, replace(setting, listen=listen, target=target))))
+
+
+class SquintingLab:
+    """A lab as a fault sees it that has mistaken the listener; a listener that it replaces is one of its own."""
+
+    def __init__(self, lab: Lab, setting: Setting) -> None:
+        self._lab, self.setting = lab, setting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+    @contextmanager
+    def listening(self, *, do: str, **behaviour: Any) -> Iterator[Listener | None]:
+        if do == "absent":
+            yield None  # where nobody has ever listened
+            return
+        listen = self.setting.listen
+        node = self._lab.nodes[listen.node]
+        asked = {"backlog": listen.backlog, "speaks": listen.speaks, "after": "accept", "fill": 0} | behaviour
+        listener = OurListener(cast("Any", node), {"do": do, "address": node.address, "port": listen.port, **asked})
+        try:
+            yield listener
+        finally:
+            listener.end()
+
+
+@dataclass(frozen=True)
+class Late:
+    """A fault that is armed when its hits are asked for: the attempt has returned."""
+
+    fault: Fault
+
+    @property
+    def at(self) -> str:
+        return str(getattr(self.fault, "at", ""))
+
+    @contextmanager
+    def inject(self, lab: Lab) -> Iterator[Armed]:
+        with ExitStack() as undo:
+            yield _TooLate(lambda: undo.enter_context(self.fault.inject(lab)))
+
+
+class _TooLate:
+    def __init__(self, arm: Callable[[], Armed]) -> None:
+        self._arm = arm
+        self._armed: Armed | None = None
+
+    def hits(self) -> int:
+        self._armed = self._arm()
+        return self._armed.hits()
+
+    def unproven(self, evidence: Evidence) -> str | None:
+        assert self._armed is not None
+        return self._armed.unproven(evidence)
+
+
+class WithoutListener:
+    """A backend whose labs have no listener."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @contextmanager
+    def start(self, setting: Setting) -> Iterator[AgentLab]:
+        with self._backend.start(setting) as lab, lab.listening(do="absent"):
+            yield lab
+
+
+# -- the expectation and the evidence: `check` once more
+
+
+def _again(result: Result, evidence: Evidence | None = None, **expect: Any) -> Verdict:
+    assert result.evidence is not None
+    wanted, well = replace(result.case.expect, **expect), Leg(ok=True)
+    return check(wanted, evidence or result.evidence, result.faults, well, well, result.schedule)
+
+
+def _another_errno(result: Result) -> list[tuple[str, Verdict]]:
+    names = {"ok", "timeout", "eof", "hang", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"}
+    return [(name, _again(result, error=name)) for name in sorted(names - {result.case.expect.error})]
+
+
+def _with(result: Result, packets: Mapping[str, Any]) -> Verdict:
+    assert result.evidence is not None
+    return _again(result, replace(result.evidence, packets={**result.evidence.packets, **packets}))
+
+
+def _wrong_node(result: Result) -> list[tuple[str, Verdict]]:
+    """The captures of both ends exchanged; each end's in the place of the other; one that has seen nothing."""
+    assert result.evidence is not None
+    client, server = result.evidence.client, result.evidence.server
+    theirs, ours = result.evidence.packets[server], result.evidence.packets[client]
+    return [
+        ("exchanged", _with(result, {client: theirs, server: ours})),
+        (f"{server} for {client}", _with(result, {client: theirs})),
+        (f"{client} for {server}", _with(result, {server: ours})),
+        (f"{ROUTER} or nobody", _with(result, {client: ()})),
+    ]
+
+
+def _segment_lost(result: Result) -> list[tuple[str, Verdict]]:
+    """Each segment of the handshake that the scenario looks at, where it looks."""
+    assert result.evidence is not None
+    found = []
+    for node in result.case.expect.wire or [result.evidence.client]:
+        packets = result.evidence.packets[node]
+        for index, packet in enumerate(packets[:3]):
+            less = (*packets[:index], *packets[index + 1 :])
+            found.append((f"{segment(packet)} at {node}", _with(result, {node: less})))
+    return found
+
+
+def _j_off(result: Result) -> list[tuple[str, Verdict]]:
+    return _numbers_off(result, "syn")
+
+
+def _k_off(result: Result) -> list[tuple[str, Verdict]]:
+    return _numbers_off(result, "syn-ack")
+
+
+def _numbers_off(result: Result, kind: str) -> list[tuple[str, Verdict]]:
+    """The sequence number of one segment, one too low and one too high, at each end."""
+    assert result.evidence is not None
+    found = []
+    for node in (result.evidence.client, result.evidence.server):
+        for offset in (-1, 1):
+            packets = tuple(
+                replace(packet, seq=(packet.seq + offset) % 2**32) if segment(packet) == kind else packet
+                for packet in result.evidence.packets[node]
+            )
+            found.append((f"{offset:+d} at {node}", _with(result, {node: packets})))
+    return found

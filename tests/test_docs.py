@@ -1,0 +1,66 @@
+"""What the documentation says is what happens: scenarios that it names exist and pass, packets that it quotes are seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from chaos import kinds, wire
+from tests.shipped import ROOT, files, name, results
+
+HANDSHAKE = ROOT / "docs" / "handshake.md"
+NAMED = re.compile(r"`((?:handshake|timeout|refused|reset|unreachable|backlog)/[a-z0-9-]+)`")
+QUOTED = re.compile(r"```packets (\S+)(?: (\S+))?\n(.*?)```", re.DOTALL)
+TIME = re.compile(r"^ *[\d.]+ ms *")
+
+
+def quotes() -> Iterator[tuple[str, str, list[str]]]:
+    """(scenario, node, packets without their times) of each quotation."""
+    for scenario, node, text in QUOTED.findall(HANDSHAKE.read_text()):
+        yield scenario, node or "client", without_times(text.splitlines())
+
+
+def without_times(lines: Iterable[str]) -> list[str]:
+    """A table's packets without what differs from run to run: times, and how often one was repeated."""
+    return [line for line, _ in groupby(TIME.sub("", line) for line in lines)]
+
+
+def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
+    named = set(NAMED.findall(HANDSHAKE.read_text()))
+    shipped = {name(file) for file in files() if name(file) != "timeout/default-schedule"}
+    assert named == shipped
+
+
+@pytest.mark.slow("every named scenario is run; the kernel's timers take three seconds")
+def test_every_scenario_that_the_handshake_page_names_passes() -> None:
+    named = set(NAMED.findall(HANDSHAKE.read_text()))
+    judged = {key: result.verdict for key, result in results().items() if key[0] in named}
+    assert {key[0] for key in judged} == named
+    assert {key: verdict.reasons for key, verdict in judged.items() if verdict.kind != "PASS"} == {}
+
+
+@pytest.mark.parametrize(("scenario", "node", "quoted"), list(quotes()), ids=lambda value: str(value)[:40])
+@pytest.mark.slow("the scenarios are run once for all of these tests")
+def test_the_quoted_packets_are_what_a_run_sees(scenario: str, node: str, quoted: list[str]) -> None:
+    result = next(result for (file, _), result in results().items() if file == scenario)
+    assert result.evidence is not None
+    assert without_times(wire.table(result.evidence.packets[node])) == quoted
+
+
+def test_the_readme_lists_every_fault_and_every_client() -> None:
+    readme = Path(ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)", readme, re.MULTILINE)
+    missing = [kind for kind in [*kinds.faults(), *kinds.clients()] if kind not in rows]
+    assert missing == []
+
+
+def test_the_architecture_page_is_short_and_names_only_what_is_there() -> None:
+    page = Path(ROOT / "ARCHITECTURE.md").read_text()
+    assert len(page.splitlines()) <= 80
+    named = re.findall(r"`((?:chaos|tests|scenarios|compose|docs|benchmarks|scripts)/[A-Za-z0-9_./-]*)`", page)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
