@@ -16,6 +16,15 @@ def start(argv: Sequence[str], *, pass_fds: Sequence[int] = (), stdin: bool = Fa
     return subprocess.Popen(argv, pass_fds=pass_fds, stdin=None if stdin else subprocess.DEVNULL, cwd="/")
 
 
+def await_end(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Wait until a program that we started has ended; after `timeout` seconds, kill it."""
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def output(
     argv: Sequence[str], *, timeout: float = 30.0, install: str = "", env: Mapping[str, str] | None = None
 ) -> str:

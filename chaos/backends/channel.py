@@ -10,12 +10,14 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from chaos.errors import CommandFailed, LabError, ToolMissing
 
 TIMEOUT = 30.0
+POLL = 0.005
+"""Seconds between two looks at a condition that no agent tells of by itself."""
 INSTALL = {
     "iptables": "apt-get install iptables",
     "iptables-restore": "apt-get install iptables",
@@ -25,6 +27,14 @@ INSTALL = {
     "ip": "apt-get install iproute2",
     "curl": "apt-get install curl",
 }
+
+
+def readable(fds: Iterable[int], timeout: float) -> bool:
+    """Wait until one of the descriptors can be read; poll(2), for select(2) ends at descriptor 1023."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, timeout) * 1000))
 
 
 class Channel:
@@ -69,7 +79,7 @@ class Channel:
 
     def pump(self, timeout: float) -> bool:
         """Take in what the agent says, waiting for at most `timeout` seconds; False when nothing came."""
-        if not select.select([self.reader], [], [], max(0.0, timeout))[0]:
+        if not readable([self.reader], timeout):
             return False
         try:
             data = os.read(self.reader, 1 << 18)
@@ -174,7 +184,6 @@ def until(condition: Callable[[], bool], what: str, deadline: float, channels: M
     while not condition():
         if time.monotonic() >= end:
             raise LabError(f"waited {deadline:g} s in vain: {what}")
-        readers = [node.channel.reader for node in channels.values()]
-        select.select(readers, [], [], 0.005)
+        readable([node.channel.reader for node in channels.values()], POLL)
         for node in channels.values():
             node.channel.pump(0)

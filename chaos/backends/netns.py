@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import sys
 import threading
@@ -21,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from chaos import command
-from chaos.backends.channel import AgentNode, Channel
+from chaos.backends.channel import AgentNode, Channel, readable
 from chaos.backends.lab import AgentLab
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
@@ -93,7 +92,7 @@ class Netns:
         if self._control is not None:
             self._control.close()
         if self._process is not None:
-            self._process.wait()
+            command.await_end(self._process, START)  # killed, the keeper takes the zygote along
 
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
@@ -142,7 +141,7 @@ class Netns:
 
 
 def _await_ready(status: socket.socket) -> None:
-    if not select.select([status], [], [], START)[0]:
+    if not readable([status.fileno()], START):
         raise LabError(f"a lab was not ready within {START:g} s")
     answer = status.recv(4096)
     if not answer:

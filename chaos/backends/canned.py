@@ -1,0 +1,154 @@
+"""What an agent without a kernel answers: it remembers the settings which faults change, and nothing more.
+
+A test may change all of it: what a capture has seen, how often a rule has matched, how full a queue is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.packets import Frame
+
+FRESH = {
+    "net/ipv4/tcp_syn_retries": "6",
+    "net/ipv4/tcp_syn_linear_timeouts": "4",
+    "net/ipv4/tcp_rto_max_ms": "120000",
+}
+"""What a new network namespace has (Linux net/ipv4/tcp_ipv4.c, tcp_sk_init); other sysctls are 0."""
+
+KEYS = {"via": "gateway", "proto": "protocol"}
+
+
+@dataclass
+class FakeAgent:
+    """One node: what it was told to be, and what it answers. A test may change all of it."""
+
+    node: str
+    sysctls: dict[str, str] = field(default_factory=lambda: dict(FRESH))
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    rules: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    down: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tables: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    hosts: str = ""
+    listens: Mapping[str, Any] | None = None
+    counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
+    queue: dict[str, int] | None = None
+    matched: int = 0
+    acted: int = 0
+    connections: list[Any] = field(default_factory=list)
+    neighbours: list[dict[str, Any]] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    lost: int = 0
+
+    def settings(self) -> tuple[str, ...]:
+        """All that a fault may change and must put back."""
+        kept = (self.sysctls, self.rules, self.down, self.tables, self.hosts, self.listens)
+        return (*map(str, kept), *sorted(map(str, self.routes)))
+
+    def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """The result of an operation that is not a child."""
+        operation: Callable[..., Any] = getattr(self, f"_{name}", lambda **_: None)
+        return operation(**arguments)
+
+    def _sysctl(self, read: Any = None, write: Any = None) -> dict[str, str]:
+        names = [*(read or ()), *(name for name, _ in write or ())]
+        before = {name: self.sysctls.setdefault(name, "0") for name in names}
+        self.sysctls.update(dict(write or ()))
+        return before
+
+    def _firewall(self, tool: str, do: str, rules: Any, table: str = "filter") -> list[int] | None:
+        named = [(tool, table, tuple(rule)) for rule in rules]
+        if do == "add":
+            self.rules += named
+        elif do == "delete":
+            for rule in named:
+                self.rules.remove(rule)
+        return [self.matched] * len(named) if do == "count" else None
+
+    def _link(self, do: str, interface: str = "eth0") -> bool:
+        if do == "down":
+            self.down[interface] = [route for route in self.routes if route["dev"] == interface]
+            self.routes = [route for route in self.routes if route["dev"] != interface]
+        elif do == "up":
+            self.routes += self.down.pop(interface)
+        return interface not in self.down
+
+    def _names(self, hosts: str) -> None:
+        self.hosts = hosts
+
+    def _counters(self) -> dict[str, int]:
+        return dict(self.counters)
+
+    def _queue(self, port: int) -> dict[str, int] | None:
+        if self.listens is None or self.listens["port"] != port:
+            return None
+        return self.queue or {"accept": self.listens["fill"], "backlog": self.listens["backlog"]}
+
+    def _connections(self, **_: Any) -> list[Any]:
+        return self.connections
+
+    def _quiesce(self) -> dict[str, int]:
+        self.neighbours.clear()
+        return {"sockets": 0, "neighbours": 0}
+
+    def _capture(self, do: str, since: int = 0, **_: Any) -> dict[str, Any] | None:
+        if do == "start":
+            return None
+        told = [[it.time_ns, it.outgoing, base64.b64encode(it.data).decode()] for it in self.frames[since:]]
+        return {"frames": told, "lost": self.lost}
+
+    def _command(self, argv: list[str]) -> str:
+        if argv[:2] == ["getent", "hosts"]:
+            return "".join(line + "\n" for line in self.hosts.splitlines() if line.split()[1:] == argv[2:])
+        words = [word for word in argv[1:] if not word.startswith("-")]
+        if words[:2] == ["route", "show"]:
+            return json.dumps([route for route in self.routes if route["dst"] == words[2]])
+        if words[:2] == ["neigh", "show"]:
+            return json.dumps(self.neighbours)
+        if words[:2] == ["route", "add"]:
+            self.routes.append(_route(words[2:]))
+        elif words[:2] == ["route", "del"]:
+            self.routes.remove(_route(words[2:]))
+        elif words[:2] == ["ntable", "change"]:
+            self.tables[tuple(words[2:6])] = tuple(words[6:])
+        return ""
+
+
+def _route(words: list[str]) -> dict[str, Any]:
+    """A route as `ip -json route` prints it, from the arguments of `ip route add`."""
+    kind = {} if words[0][0].isdigit() else {"type": words.pop(0)}
+    pairs = {KEYS.get(key, key): value for key, value in zip(words[1::2], words[2::2], strict=True)}
+    return {**kind, "dst": words[0], "dev": "", **pairs, "metric": int(pairs["metric"])}
+
+
+def static_route(destination: str, interface: str, via: str | None) -> dict[str, Any]:
+    words = [destination, *(["via", via] if via else []), "dev", interface, "proto", "static", "metric", "1024"]
+    return _route(words)
+
+
+REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
+    "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
+    "forget": lambda *_: {"forgotten": 0},
+    "drain": lambda _, number: {"drained": number},
+    "look": lambda *_: {"looked": True},
+    "stop": lambda *_: {"seen": [], "gap_s": 0.0},
+    "release": lambda *_: {"released": True},
+}
+"""What a child answers to a word."""
+
+ENDED = {"started_ns": 1, "returned_ns": 2, "waited_ns": 0}
+FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
+    "wire": {"ready": True},
+    "listener": {"ready": True},
+    "states": {"ready": True},
+    "connect": {"outcome": {"error": "ok", "phase": None, "step": None, "chain": [], "local": None, **ENDED}},
+    "attempt": {
+        "exit": 0, "signal": None, "stdout": "ok\n", "stderr": "", "hung": False,
+        "report": {"error": "ok", "phase": None, "code": None, "chain": []}, **ENDED,
+    },
+}  # fmt: skip
+"""What the operations that are children say first: every client succeeds."""
