@@ -12,8 +12,14 @@ from chaos.errors import CommandFailed, ToolMissing
 
 
 def start(argv: Sequence[str], *, pass_fds: Sequence[int] = (), stdin: bool = False) -> subprocess.Popen[bytes]:
-    """Start a program that goes on beside us, in the root directory; our standard input is its own if `stdin`."""
-    return subprocess.Popen(argv, pass_fds=pass_fds, stdin=None if stdin else subprocess.DEVNULL, cwd="/")
+    """Start a program that goes on beside us, in the root directory.
+
+    Our standard input is its own if `stdin`; otherwise it is in a process group of its own, where a Ctrl-C, which is
+    ours to act upon, does not reach it.
+    """
+    if stdin:
+        return subprocess.Popen(argv, pass_fds=pass_fds, cwd="/")
+    return subprocess.Popen(argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, cwd="/", process_group=0)
 
 
 def await_end(process: subprocess.Popen[bytes], timeout: float) -> None:
@@ -26,12 +32,30 @@ def await_end(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 
 def output(
-    argv: Sequence[str], *, timeout: float = 30.0, install: str = "", env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    timeout: float = 30.0,
+    install: str = "",
+    env: Mapping[str, str] | None = None,
+    user: int | None = None,
 ) -> str:
-    """What a program prints. Raises ToolMissing (with the line `install`) or CommandFailed, a time-out included."""
+    """What a program prints. Raises ToolMissing (with the line `install`) or CommandFailed, a time-out included.
+
+    `user`: as this user and its group of the same number, which only root may do.
+    """
+    groups: list[int] | None = None if user is None else []
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL, env=env
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            user=user,
+            group=user,
+            extra_groups=groups,
         )
     except FileNotFoundError:
         raise ToolMissing(argv[0], install or f"the package that has `{argv[0]}`") from None

@@ -166,6 +166,8 @@ def _contradictions(flow: Flow) -> Iterable[str]:
             elif packet.ack not in expected:
                 yield f"a SYN-ACK with ack={packet.ack}, which answers no SYN (j+1 is {min(expected)})"
     yield from _final_ack(flow, expected)
+    yield from _hole(flow, ">")
+    yield from _hole(flow, "<")
 
 
 def _final_ack(flow: Flow, expected: set[int]) -> Iterable[str]:
@@ -177,3 +179,29 @@ def _final_ack(flow: Flow, expected: set[int]) -> Iterable[str]:
             yield f"a final ACK with seq={final.seq}, which follows no SYN (j+1 is {min(expected)})"
         if final.ack not in {(answer.seq + 1) % MODULUS for answer in answers}:
             yield f"a final ACK with ack={final.ack}, which answers no SYN-ACK (k+1 is {answers[0].seq + 1})"
+
+
+def _hole(flow: Flow, way: Direction) -> Iterable[str]:
+    """Bytes that the other end acknowledged, and that no captured segment carried.
+
+    Sound at either end: what a host sends is captured before it is answered, what it receives before it answers.
+    """
+    opening = flow.of(way, "syn" if way == ">" else "syn-ack")
+    if len({packet.seq for packet in opening}) != 1:
+        return  # none was captured, which _contradictions() tells, or two connections of one 4-tuple
+    first, reach, acknowledged = opening[0].seq + 1, 0, 0
+    carried = [it for it in flow.packets if direction(it, flow.key.client) == way and (it.length or "FIN" in it.flags)]
+    for packet in sorted(carried, key=lambda packet: _offset(packet.seq, first)):
+        start = _offset(packet.seq + ("SYN" in packet.flags), first)
+        if start <= reach:
+            reach = max(reach, start + packet.length + ("FIN" in packet.flags))
+    for packet in flow.packets:
+        if direction(packet, flow.key.client) != way and "ACK" in packet.flags and "RST" not in packet.flags:
+            acknowledged = max(acknowledged, _offset(packet.ack, first))
+    if acknowledged > reach:
+        yield f"{acknowledged} bytes of {way} are acknowledged, and only {reach} were captured without a hole"
+
+
+def _offset(number: int, first: int) -> int:
+    """A sequence number as bytes behind the first, negative when it lies before it (RFC 9293, section 3.4)."""
+    return (number - first + MODULUS // 2) % MODULUS - MODULUS // 2

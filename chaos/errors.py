@@ -61,11 +61,14 @@ class CommandFailed(LabError):
 
 
 class ToolMissing(LabError):
-    """A program that a scenario needs is not installed. `install` is a line that a person can type."""
+    """A program that a scenario needs is not installed, or for the reason `why` cannot be used here.
 
-    def __init__(self, tool: str, install: str) -> None:
+    `install` is a line that a person can type; with `why` it says what else would help.
+    """
+
+    def __init__(self, tool: str, install: str, why: str | None = None) -> None:
         self.tool, self.install = tool, install
-        super().__init__(f"{tool}: not found; install it with: {install}")
+        super().__init__(f"{tool}: {why}; {install}" if why else f"{tool}: not found; install it with: {install}")
 
 
 class Mismatch(AssertionError):

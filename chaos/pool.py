@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -25,8 +26,6 @@ LABS: Final = 256
 """Labs alive at once, at most."""
 SPARE: Final = 128
 """File descriptors that are left to everything else."""
-SELECTABLE: Final = 1024
-"""select(2) takes no descriptor above this, whatever RLIMIT_NOFILE says."""
 
 
 def auto_jobs() -> int:
@@ -36,7 +35,9 @@ def auto_jobs() -> int:
 
 def auto_labs(nodes: int) -> int:
     """Labs that may live at once, by the file descriptors: one for each of its `nodes` and one for its status."""
-    limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], SELECTABLE)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return LABS
     return max(1, min(LABS, (limit - SPARE) // (nodes + 1)))
 
 
@@ -87,10 +88,11 @@ class Turns:
 
 @dataclass
 class Pending(Generic[T]):
-    """A case that was asked for. `since` is when it began to run (time.monotonic()), None until then."""
+    """A case that was asked for. `since` is when its turn came (time.monotonic()), None until then."""
 
     case: Case
     result: Future[T] = field(default_factory=Future)
+    since: float | None = None
 
 
 class Pool(Generic[T]):
@@ -114,10 +116,12 @@ class Pool(Generic[T]):
             self._fill()
         return [one.result for one in asked]
 
-    def running(self) -> list[Case]:
-        """The cases whose labs are alive, those that have been so for longest first."""
+    def waiting(self) -> list[tuple[Case, float]]:
+        """The cases that have begun and have no result yet, the oldest first, with the seconds since they began."""
+        now = time.monotonic()
         with self._lock:
-            return [one.case for one in self._running]
+            begun = [(one.case, now - one.since) for one in self._running if one.since is not None]
+        return sorted(begun, key=lambda each: -each[1])
 
     def stop(self, close: Callable[[], None]) -> None:
         """Start nothing more, `close` what the labs live from, and return when the last one has ended."""
@@ -152,6 +156,7 @@ class Pool(Generic[T]):
     def _run(self, one: Pending[T]) -> None:
         try:
             with self._turns.turn():
+                one.since = time.monotonic()
                 result = self._work(one.case, self._turns.idle)
         except BaseException as error:  # told to whoever asked, in another thread
             self._done(one)

@@ -18,14 +18,16 @@ from chaos.backends.channel import everywhere
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
-from chaos.conversation import conversation
+from chaos.conversation import conversation, flows
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
-from chaos.model import Client, Outcome, Setting
+from chaos.model import Armed, Client, Fault, Outcome, Setting
 from chaos.packets import Frame, Packet
 from chaos.scenario import Case
 from chaos.schedule import Schedule, from_sysctls
 
+BASELINE = 1.0
+"""Seconds within which the network must work before anything is armed; a busy machine may miss once."""
 RECOVERY = 5.0
 """Seconds within which the network must work again after the faults were withdrawn."""
 LANDING = 0.005
@@ -56,6 +58,16 @@ class Result:
     frames: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
     schedule: Schedule | None = None
     breakdown: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def timing(self) -> str:
+        """The setting's timing; where time was compressed with its scale and the SYNs that were seen."""
+        if self.schedule is None or self.evidence is None or not self.schedule.unit.compressed:
+            return self.case.setting.timing
+        packets = self.evidence.packets[self.evidence.client]
+        syns = sum(len(flow.of(">", "syn")) for flow in flows(packets))
+        counted = "1 SYN" if syns == 1 else f"{syns} SYNs"
+        return f"compressed (x1/{self.schedule.unit.scale:g}, {counted})"
 
 
 def run(case: Case, backend: Backend, idle: Idle = nullcontext) -> Result:
@@ -100,14 +112,14 @@ class Run:
     def result(self) -> Result:
         """All legs, then the check. A failed baseline ends the run before anything is armed."""
         case, lab = self._case, self._lab
-        baseline = self._leg("baseline")
+        baseline = self._healthy("baseline", BASELINE)
         if not baseline.ok:
             return self._conclude(Result(case, invalid(f"baseline: {baseline.reason}"), 0.0))
         evidence, faults, schedule = self._attempt()
         self._clock.lap("withdraw")
         lab.quiesce()
         self._clock.lap("quiesce")
-        recovery = self._recover()
+        recovery = self.recover()
         evidence = replace(evidence, lost=lab.lost)
         verdict = check(case.expect, evidence, faults, baseline, recovery, schedule)
         return self._conclude(Result(case, verdict, 0.0, evidence, tuple(faults), schedule=schedule))
@@ -119,7 +131,8 @@ class Run:
 
     # -- the healthy legs
 
-    def _leg(self, name: str) -> Leg:
+    def leg(self, name: str) -> Leg:
+        """One healthy round trip, and its traces removed."""
         outcome = self._probe.attempt(self._lab)
         self._clock.lap(name)
         self._lab.quiesce()
@@ -130,33 +143,56 @@ class Run:
         got = f"the client got {outcome.error or 'an error'} on a healthy network"
         return Leg(ok=False, reason=f"{got}: {said}" if said else got)
 
-    def _recover(self) -> Leg:
-        deadline = time.monotonic() + RECOVERY
-        while not (leg := self._leg("recovery")).ok and time.monotonic() < deadline:
+    def recover(self) -> Leg:
+        """Healthy round trips until one succeeds, for five seconds."""
+        return self._healthy("recovery", RECOVERY)
+
+    def _healthy(self, name: str, within: float) -> Leg:
+        deadline = time.monotonic() + within
+        while not (leg := self.leg(name)).ok and time.monotonic() < deadline:
             pass
         return leg
 
     # -- the attempt
 
     def _attempt(self) -> tuple[Evidence, Sequence[FaultReport], Schedule]:
-        lab, case = self._lab, self._case
         with ExitStack() as undo:
-            armed = [(kind, fault, undo.enter_context(fault.inject(lab))) for kind, fault in case.faults]
-            self._clock.lap("arm")
-            watch = Watch(lab, case)
-            with self._idle():
-                outcome = case.client.attempt(lab)
-                self._clock.lap("attempt")
-            self._clock.lap("turn")
-            lab.drain()
-            evidence = watch.evidence(outcome)
-            hits = [fault.hits() for _, _, fault in armed]
+            armed = self.arm(undo)
+            evidence, schedule = self.attempt(self._case.client)
+            hits = [fault.armed.hits() for fault in armed]
             self._clock.lap("evidence")
-        faults = [
-            FaultReport(kind, str(getattr(fault, "at", "")), count, touching.unproven(evidence))
-            for (kind, fault, touching), count in zip(armed, hits, strict=True)
-        ]
-        return evidence, faults, watch.schedule
+        return evidence, [fault.report(count, evidence) for fault, count in zip(armed, hits, strict=True)], schedule
+
+    def arm(self, undo: ExitStack) -> list[InForce]:
+        """Compress time if the setting says so, and arm every fault in order; `undo` withdraws them."""
+        undo.enter_context(self._lab.compressed())
+        faults = self._case.faults
+        armed = [InForce(kind, fault, undo.enter_context(fault.inject(self._lab))) for kind, fault in faults]
+        self._clock.lap("arm")
+        return armed
+
+    def attempt(self, client: Client) -> tuple[Evidence, Schedule]:
+        """One attempt of a client, and what was seen of it."""
+        watch = Watch(self._lab, self._case)
+        with self._idle():
+            outcome = client.attempt(self._lab)
+            self._clock.lap("attempt")
+        self._clock.lap("turn")
+        self._lab.drain()
+        return watch.evidence(outcome), watch.schedule
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A fault that is armed."""
+
+    kind: str
+    fault: Fault
+    armed: Armed
+
+    def report(self, hits: int, evidence: Evidence) -> FaultReport:
+        """What it touched in an attempt and what that evidence does not prove; asked after it was withdrawn."""
+        return FaultReport(self.kind, str(getattr(self.fault, "at", "")), hits, self.armed.unproven(evidence))
 
 
 def probe_of(case: Case) -> Client:
@@ -177,7 +213,9 @@ class Watch:
             sampler.expect("ready")
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
         values = lab.nodes[case.setting.client].call("sysctl", read=[*names, PORTS])
-        self.schedule = from_sysctls({name.rpartition("/")[2]: values[name] for name in names if name in values})
+        self.schedule = from_sysctls(
+            {name.rpartition("/")[2]: values[name] for name in names if name in values}, lab.unit
+        )
         low, high = map(int, values[PORTS].split())
         self._ephemeral = (low, high)
         self._queues: dict[str, QueueLength] = {}

@@ -7,18 +7,54 @@ at the expiry that follows `tcp_syn_retries + tcp_syn_linear_timeouts` retransmi
 
 A timer of the kernel never fires early, and late by at most an eighth of its interval (kernel/time/timer.c: the
 granularity of the timer wheel's levels); the rest of a window is for the scheduler of a busy machine.
+
+Compressed (backends/compressed.py), the schedule is the same in another unit than a second. Its intervals are so short
+that the tick shows: one of n jiffies lasts n + 1, and a virtual machine that was paused makes up for the ticks it
+missed. So each interval is held against its own multiple of the unit, which is the shape of the schedule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 EARLY = 0.004
 """Seconds that a measured time may be short of the schedule: one jiffy at HZ=250, the rounding of two clocks."""
 
 LATE_SHARE, LATE = 0.125, 0.050
 """A measured time may be late by this share of itself, and by this many seconds."""
+
+
+TICKS = 2
+"""Of a compressed interval, and late by as many jiffies: its rounding up, and the place in a tick where it began."""
+
+SPARE = 2
+"""Jiffies that a compressed interval may be late, and half as many that it may be early, on a busy machine."""
+
+BUSY = 0.4
+"""Seconds that a client may return late from a compressed connect(): what an eighth of 3 s leaves to a `short` one."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a schedule counts in: the first retransmission timeout; and the kernel's clock tick. Both in seconds."""
+
+    rto: float = 1.0
+    jiffy: float = 0.004
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the first timeout is another than the kernel's own."""
+        return self.rto != SECOND.rto
+
+    @property
+    def scale(self) -> float:
+        """How many times faster than the kernel's own schedule."""
+        return SECOND.rto / self.rto
+
+
+SECOND = Unit()
 
 
 def window(due: float) -> tuple[float, float]:
@@ -32,17 +68,42 @@ class Schedule:
 
     sends: tuple[float, ...]
     gives_up: float
+    unit: Unit = SECOND
 
     @property
     def window(self) -> tuple[float, float]:
         """The earliest and the latest second at which connect() may give up."""
-        return window(self.gives_up)
+        low, high = window(self.gives_up)
+        return low, high + (BUSY if self.unit.compressed else 0.0)
 
     def mismatches(self, sent: Sequence[float]) -> list[str]:
         """What is wrong with SYNs sent at these seconds, as `expected X, got Y`; empty when nothing is."""
         found = []
         if len(sent) != len(self.sends):
             found.append(f"expected {len(self.sends)} SYNs, got {len(sent)}")
+        return found + (self._out_of_shape(sent) if self.unit.compressed else self._out_of_time(sent))
+
+    def intervals(self) -> list[tuple[float, float, float]]:
+        """Between each SYN and the next: how many units, and the seconds that it lasts at least and at most.
+
+        This is what the kernel's timers do; a verdict allows SPARE more.
+        """
+        rto, late = self.unit.rto, TICKS * self.unit.jiffy
+        gaps = [after - before for before, after in pairwise(self.sends)]
+        return [(round(gap / rto, 6), gap, gap * (1 + LATE_SHARE) + late) for gap in gaps]
+
+    def _out_of_shape(self, sent: Sequence[float]) -> list[str]:
+        found, spare = [], SPARE * self.unit.jiffy
+        steps = zip(self.intervals(), pairwise(sent), strict=False)
+        for number, ((units, least, most), (before, after)) in enumerate(steps, 1):
+            low, high, got = least - spare / 2, most + spare, after - before
+            if not low <= got <= high:
+                wanted = f"{units:g} units ({low * 1000:.1f}..{high * 1000:.1f} ms) after SYN {number}"
+                found.append(f"expected SYN {number + 1} {wanted}, got {got * 1000:.1f} ms")
+        return found
+
+    def _out_of_time(self, sent: Sequence[float]) -> list[str]:
+        found = []
         for number, (due, at) in enumerate(zip(self.sends, sent, strict=False), 1):
             low, high = window(due)
             if not low <= at <= high:
@@ -50,18 +111,18 @@ class Schedule:
         return found
 
 
-def syn_schedule(retries: int, linear_timeouts: int = 0, rto_max: float = 120.0, rto: float = 1.0) -> Schedule:
-    """The schedule of these settings; times in seconds, `rto` is the first retransmission timeout."""
-    now, sends, timeout = 0.0, [0.0], rto
+def syn_schedule(retries: int, linear_timeouts: int = 0, rto_max: float = 120.0, unit: Unit = SECOND) -> Schedule:
+    """The schedule of these settings; `rto_max` in seconds."""
+    now, sends, timeout = 0.0, [0.0], unit.rto
     for expiry in range(1, retries + linear_timeouts + 1):
         now += timeout
         sends.append(now)
         if expiry > linear_timeouts:
             timeout = min(timeout * 2, rto_max)
-    return Schedule(tuple(sends), now + timeout)
+    return Schedule(tuple(sends), now + timeout, unit)
 
 
-def from_sysctls(values: Mapping[str, int | str], rto: float = 1.0) -> Schedule:
+def from_sysctls(values: Mapping[str, int | str], unit: Unit = SECOND) -> Schedule:
     """The schedule in force, from net.ipv4's `tcp_syn_retries`, `tcp_syn_linear_timeouts` and `tcp_rto_max_ms`.
 
     A kernel without the last two (before 6.5 and 6.15) doubles from the start, up to 120 s.
@@ -69,4 +130,4 @@ def from_sysctls(values: Mapping[str, int | str], rto: float = 1.0) -> Schedule:
     """
     named = {name.removeprefix("net.ipv4."): int(value) for name, value in values.items()}
     rto_max = named.get("tcp_rto_max_ms", 120_000) / 1000
-    return syn_schedule(named["tcp_syn_retries"], named.get("tcp_syn_linear_timeouts", 0), rto_max, rto)
+    return syn_schedule(named["tcp_syn_retries"], named.get("tcp_syn_linear_timeouts", 0), rto_max, unit)

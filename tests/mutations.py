@@ -18,7 +18,7 @@ here reaches into the product: faults see a lab through the protocol of chaos.mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -28,6 +28,7 @@ from chaos.check import Leg, Verdict, check
 from chaos.conversation import segment
 from chaos.evidence import Evidence
 from chaos.model import ROUTER, Armed, Fault, Lab, Listener, Service, Setting
+from chaos.packets import Packet
 from chaos.run import Backend, Result
 from chaos.scenario import Case
 
@@ -226,15 +227,23 @@ def _wrong_node(result: Result) -> list[tuple[str, Verdict]]:
 
 
 def _segment_lost(result: Result) -> list[tuple[str, Verdict]]:
-    """Each segment of the handshake that the scenario looks at, where it looks."""
+    """Each segment of the handshake, and all data that is acknowledged later, where the scenario looks."""
     assert result.evidence is not None
     found = []
     for node in result.case.expect.wire or [result.evidence.client]:
         packets = result.evidence.packets[node]
-        for index, packet in enumerate(packets[:3]):
-            less = (*packets[:index], *packets[index + 1 :])
-            found.append((f"{segment(packet)} at {node}", _with(result, {node: less})))
+        for index, packet in enumerate(packets):
+            if index < 3 or _acknowledged(packet, packets[index:]):
+                less = (*packets[:index], *packets[index + 1 :])
+                found.append((f"{segment(packet)} {index} at {node}", _with(result, {node: less})))
     return found
+
+
+def _acknowledged(packet: Packet, later: Sequence[Packet]) -> bool:
+    """Whether the other end acknowledged this segment's last byte (RFC 9293, section 3.4: modulo 2^32)."""
+    end = packet.seq + packet.length
+    answers = [it for it in later if it.src == packet.dst and "ACK" in it.flags]
+    return packet.length > 0 and any((it.ack - end) % 2**32 < 2**31 for it in answers)
 
 
 def _j_off(result: Result) -> list[tuple[str, Verdict]]:

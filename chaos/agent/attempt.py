@@ -67,7 +67,7 @@ def attempt(job: Mapping[str, Any]) -> dict[str, Any]:
         process = _start(job, writer)
     except OSError as error:
         os.close(reader)
-        return {"missing": job["argv"][0], "errno": errno.errorcode.get(error.errno or 0)}
+        return unstartable(job["argv"][0], error)
     finally:
         os.close(writer)
     hung, returned_ns, (stdout, stderr, report) = _follow(process, reader, job["deadline"], bystanders)
@@ -81,6 +81,16 @@ def attempt(job: Mapping[str, Any]) -> dict[str, Any]:
         "report": _parsed(report),
         **_times(_parsed(report), started_ns, returned_ns),
     }
+
+
+def unstartable(program: str, error: OSError) -> dict[str, Any]:
+    """The result for a program that could not be started: {"missing": program, "errno": name}.
+
+    execvp(3) says EACCES of a program that is nowhere when a folder of PATH may not be searched: that is ENOENT here.
+    """
+    name = errno.errorcode.get(error.errno or 0)
+    anywhere = "/" in program or any(os.access(f"{folder}/{program}", os.X_OK) for folder in os.get_exec_path())
+    return {"missing": program, "errno": "ENOENT" if name == "EACCES" and not anywhere else name}
 
 
 def _follow(

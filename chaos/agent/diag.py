@@ -15,7 +15,7 @@ from chaos.agent.netlink import Netlink
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
-TCP_REPAIR = 19
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE = 19, 20, 2
 
 STATES = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT",
@@ -61,7 +61,13 @@ def destroy(netlink: Netlink, found: Socket) -> bool:
 
 
 def forget(sock: socket.socket) -> None:
-    """Close a connection so that its peer learns nothing: no FIN, no RST (TCP_REPAIR, as in checkpoint/restore)."""
+    """Close a connection so that its peer learns nothing: no FIN, no RST (TCP_REPAIR, as in checkpoint/restore).
+
+    shutdown(2) wakes a thread that is blocked in recv(2), which would keep the connection alive behind our close(2);
+    with the send queue under repair its FIN is queued and never sent (net/ipv4/tcp_output.c, tcp_write_xmit).
+    """
     with contextlib.suppress(OSError):  # never connected, or already dead: there is nothing to forget
         sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
+        sock.shutdown(socket.SHUT_RDWR)
     sock.close()

@@ -6,7 +6,6 @@ changed on the way. Otherwise as `attempt`: no proxies in the environment, and n
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import time
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chaos.agent import descendants, kernel
-from chaos.agent.attempt import environment
+from chaos.agent.attempt import environment, unstartable
 
 if TYPE_CHECKING:
     from chaos.agent.serve import Agent
@@ -43,7 +42,7 @@ def passthrough(job: Mapping[str, Any]) -> dict[str, Any]:
             preexec_fn=kernel.die_with_parent,  # noqa: PLW1509 (the caller is a forked child of one thread)
         )
     except OSError as error:
-        return {"missing": job["argv"][0], "errno": errno.errorcode.get(error.errno or 0)}
+        return unstartable(job["argv"][0], error)
     try:
         status = process.wait()
         returned_ns = time.time_ns()

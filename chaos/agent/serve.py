@@ -158,9 +158,15 @@ class Agent:
         except ConnectionResetError:
             messages = None
         for message in messages or ():
-            self._host.write({"child": child.number, "event": message})
+            self._say({"child": child.number, "event": message})
         if messages is None:
-            self._host.write({"child": child.number, "ended": self._bury(child)})
+            self._say({"child": child.number, "ended": self._bury(child)})
+
+    def _say(self, message: Any) -> None:
+        try:
+            self._host.write(message)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the host went away, as in _serve
 
     def _bury(self, child: Child) -> int:
         self._selector.unregister(child.socket.fileno())
@@ -184,7 +190,7 @@ class Agent:
             answer = {"id": request["id"], "result": operation.run(self, **request["args"])}
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
-        self._host.write(answer)
+        self._say(answer)
 
 
 def describe(error: Exception) -> dict[str, Any]:

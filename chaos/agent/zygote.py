@@ -30,7 +30,11 @@ from chaos.agent import kernel, lab
 
 def session(control: socket.socket, host: int) -> None:
     """Become the keeper of a session for the host process with this pid; returns when that has ended."""
-    watched = os.pidfd_open(host)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's to act upon
+    try:
+        watched = os.pidfd_open(host)
+    except ProcessLookupError:
+        return  # it has ended already
     enter_namespaces()
     ready, told = os.pipe()
     zygote = os.fork()
@@ -45,6 +49,8 @@ def session(control: socket.socket, host: int) -> None:
     if os.read(ready, 1):
         zygote_fd = os.pidfd_open(zygote)
         select.select([watched, zygote_fd], [], [])
+        os.kill(zygote, signal.SIGKILL)
+        os.waitpid(zygote, 0)  # no zombie that would hold the pid namespace until some init reaps it
     os._exit(0)
 
 
@@ -72,7 +78,6 @@ def serve(control: socket.socket) -> None:
     woken.setblocking(False)
     signal.set_wakeup_fd(woken.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     control.send(b"ready")
     while True:
         readable, _, _ = select.select([control, wake], [], [])
@@ -80,10 +85,19 @@ def serve(control: socket.socket) -> None:
             wake.recv(4096)
             _reap()
         if control in readable:
-            message, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
-            if not message:
-                os._exit(0)
+            message, fds = _request(control)
             _fork_lab(json.loads(message), fds, own_pid_ns, (control, wake, woken))
+
+
+def _request(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The next request; the host's end is this process's end."""
+    try:
+        message, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
+    except ConnectionResetError:
+        message, fds = b"", []
+    if not message:
+        os._exit(0)
+    return message, fds
 
 
 def _fork_lab(spec: lab.Spec, fds: list[int], own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:

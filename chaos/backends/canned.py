@@ -20,6 +20,9 @@ FRESH = {
 }
 """What a new network namespace has (Linux net/ipv4/tcp_ipv4.c, tcp_sk_init); other sysctls are 0."""
 
+NEIGHBOUR_TABLE = ("retrans", "1000", "mcast_probes", "3")
+"""A neighbour table's own settings (arp(7))."""
+
 KEYS = {"via": "gateway", "proto": "protocol"}
 
 
@@ -46,7 +49,9 @@ class FakeAgent:
 
     def settings(self) -> tuple[str, ...]:
         """All that a fault may change and must put back."""
-        kept = (self.sysctls, self.rules, self.down, self.tables, self.hosts, self.listens)
+        sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
+        tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
+        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens)
         return (*map(str, kept), *sorted(map(str, self.routes)))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:

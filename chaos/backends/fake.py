@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from chaos.backends.canned import FIRST_EVENTS, REPLIES, FakeAgent, static_route
 from chaos.backends.channel import Channel
+from chaos.backends.compressed import Compression
 from chaos.backends.netns import Netns
 
 if TYPE_CHECKING:
@@ -87,6 +88,17 @@ class FakeChannel(Channel):
         return False
 
 
+class Uncompressed(Compression):
+    """Nothing waits, so there is no time to compress."""
+
+    def attach(self) -> None:
+        pass
+
+    @contextmanager
+    def of(self, cookies: Iterable[int]) -> Iterator[None]:
+        yield
+
+
 class Fake(Netns):
     """A session of labs without a kernel. `operations` has all requests in order, `agents` the latest lab's nodes.
 
@@ -95,6 +107,7 @@ class Fake(Netns):
 
     def __init__(self, failing: Callable[[Operation], None] = lambda _: None) -> None:
         super().__init__()
+        self._compression = Uncompressed()
         self.operations: list[Operation] = []
         self.agents: dict[str, FakeAgent] = {}
         self.failing = failing

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
 from chaos.packets import Frame, Packet, decode
+from chaos.schedule import SECOND
 
 QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
@@ -46,6 +47,7 @@ class AgentLab:
 
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
     towards each node. `hosts` gives a node's /etc/hosts under overrides.
+    While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class AgentLab:
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
         self._callbacks: list[Callable[[], None]] = []
         self.at_hold: Callable[[], None] = lambda: None
+        self.unit = SECOND
+        self.compressed: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def captured(self) -> list[str]:

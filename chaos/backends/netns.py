@@ -20,10 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from chaos import command
-from chaos.backends.channel import AgentNode, Channel, readable
+from chaos.backends.channel import AgentNode, Channel, everywhere, readable
+from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.lab import AgentLab
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
+from chaos.schedule import Unit
 
 if TYPE_CHECKING:
     import subprocess
@@ -56,6 +58,7 @@ FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "real": [],
+    "compressed": [],  # the kernel's own budget of SYNs; backends/compressed.py scales its unit
 }
 
 
@@ -70,6 +73,7 @@ class Netns:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._compression = Compression()
 
     def __enter__(self) -> Netns:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -89,6 +93,7 @@ class Netns:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Hang up and wait until the kernel has ended every process of the session."""
+        self._compression.close()
         if self._control is not None:
             self._control.close()
         if self._process is not None:
@@ -97,6 +102,8 @@ class Netns:
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
         """A running lab for this setting: every agent answers, the wire relays, the listener accepts."""
+        if setting.timing == "compressed":
+            self._compression.attach()
         names = list(setting.topology.services)
         spec = specify(setting, names)
         with ExitStack() as stack:
@@ -113,6 +120,9 @@ class Netns:
                 _router(setting, names),
                 lambda to: _hosts(setting, names, to),
             )
+            if setting.timing == "compressed":
+                cookies = everywhere(nodes, "cookie").values()
+                lab.unit, lab.compressed = Unit(UNIT * JIFFY, JIFFY), lambda: self._compression.of(cookies)
             lab.open()
             yield lab
 

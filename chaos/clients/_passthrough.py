@@ -12,7 +12,7 @@ from chaos.clients.command import Command
 from chaos.errors import LabError, ToolMissing
 from chaos.model import Lab, Outcome
 
-FOREVER: Final = 1e8
+FOREVER: Final = 1e6
 """Seconds: the program has no deadline but its user's patience."""
 
 

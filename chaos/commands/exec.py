@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--path", help="routed (through the router, our wire) or direct; routed")
     add("--rtt", metavar="TIME", help="round-trip time of the wire, such as 20ms; 2ms")
     add("--family", help="ipv4 or ipv6; ipv4")
-    add("--timing", help="the kernel's schedule of SYNs: short (3 s) or real (131 s); short")
+    add("--timing", help="the kernel's schedule of SYNs: short (3 s), real (131 s) or compressed (1 s); short")
     add("--port", type=int, help="where the server listens; 8080")
     add("--speaks", help="what the server answers: echo or http; http where the command holds an http:// URL")
     add("--node", default="client", help="where the command runs; client")
@@ -121,7 +121,9 @@ def told(result: Result) -> list[str]:
     outcome = evidence.outcome
     error = f", which the packets make {outcome.error}" if outcome.exit and outcome.error else ""
     status = "ended by signal" if (outcome.exit or 0) < 0 else "exit status"
-    lines.append(f"{status} {abs(outcome.exit or 0)} after {(outcome.returned_ns - outcome.started_ns) / 1e9:.3f} s{error}")
+    lines.append(
+        f"{status} {abs(outcome.exit or 0)} after {(outcome.returned_ns - outcome.started_ns) / 1e9:.3f} s{error}"
+    )
     return lines + [f"{result.verdict.kind}: {reason}" for reason in result.verdict.reasons]
 
 
@@ -141,7 +143,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         verdict=result.verdict,
         evidence=result.evidence,
         faults=result.faults,
-        timing=case.setting.timing,
+        timing=result.timing,
         backend="netns",
         artifacts=None,
     )

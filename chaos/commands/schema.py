@@ -8,11 +8,11 @@ import json
 from chaos.commands import PASSED
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def options(_parser: argparse.ArgumentParser) -> None:
     """It takes none; what it prints is JSON already."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(_options: argparse.Namespace) -> int:
     """Print it; it comes from the same types as the validator."""
     from chaos.schema import schema
 

@@ -18,3 +18,8 @@ def listener_that(
     with lab.listening(do=do, after=after) as listener:
         assert listener is not None
         yield Touching(lambda: int(listener.report()["acted"]), doubt)
+
+
+def due(after: str | int) -> str:
+    """When it acts, in words."""
+    return {"accept": "accepted a connection", "data": "read data"}.get(str(after), f"read {after} bytes")

@@ -86,6 +86,23 @@ class Selection:
             for way in directions(segment)
         ]
 
+    def meets(self, setting: Setting) -> tuple[str, ...]:
+        """Which segments of the attempt's path these are, as `> syn`."""
+        port = self.port or default_port(setting, self.at)
+        if port != setting.target.port or self.at not in (setting.client, ROUTER, setting.target.node):
+            return ()
+        kinds = [kind for segment in self.segments for kind in (FLAGS if segment == "any" else (segment,))]
+        return tuple(
+            f"{'>' if way == FORTH else '<'} {kind}"
+            for kind in kinds
+            for way in directions(kind)
+            if self._selects(setting, way)
+        )
+
+    def _selects(self, setting: Setting, way: str) -> bool:
+        ends = (setting.client, setting.target.node) if way == FORTH else (setting.target.node, setting.client)
+        return self.from_ in (None, ends[0]) and self.to in (None, ends[1])
+
     def _chain(self, setting: Setting, way: str) -> tuple[str, ...]:
         if self.at == ROUTER:
             return ("FORWARD", "-i", "wire0")

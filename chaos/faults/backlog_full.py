@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.faults._seen import of_target, to_target
 from chaos.fields import Backlog, NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class BacklogFull(OfOurListener):
 
     at: NodeName
     backlog: Backlog = 1
+
+    def effect(self, setting: Setting) -> Effect:
+        """Silence to a SYN."""
+        says = f"{self.backlog + 1} connections fill the accept queue at {self.at}; its kernel drops every further SYN"
+        return Effect(says, self.at, ("> syn",))
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chaos.faults._acting import listener_that
+from chaos.effect import Effect
+from chaos.faults._acting import due, listener_that
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.faults._seen import no_fin
 from chaos.fields import After, NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Close(OfOurListener):
 
     at: NodeName
     after: After = "accept"
+
+    def effect(self, setting: Setting) -> Effect:
+        """Ours to an established connection."""
+        says = f"once it has {due(self.after)}, the listener at {self.at} closes the connection (a FIN)"
+        return Effect(says, self.at, peer="close", after=self.after)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

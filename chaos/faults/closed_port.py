@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.faults._seen import no_reset, of_target
 from chaos.fields import NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class ClosedPort(OfOurListener):
     """Our listener goes; the host stays, and refuses."""
 
     at: NodeName
+
+    def effect(self, setting: Setting) -> Effect:
+        """A RST from a kernel that has no listener."""
+        says = f"nobody listens at {self.at}; its kernel answers the SYN with a RST"
+        return Effect(says, self.at, ("> syn",), "rst")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

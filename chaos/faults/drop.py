@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
 from chaos.faults._rules import Selection, armed
 from chaos.fields import NodeName, Port, Segments
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,15 @@ class Drop:
     from_: NodeName | None = None
     to: NodeName | None = None
 
+    def _chosen(self) -> Selection:
+        return Selection(self.at, self.segment, self.port, self.from_, self.to)
+
+    def effect(self, setting: Setting) -> Effect:
+        """Silence."""
+        meets = self._chosen().meets(setting)
+        return Effect(f"{self.at} drops {spoken(meets)}, without a word to anybody", self.at, meets)
+
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        chosen = Selection(self.at, self.segment, self.port, self.from_, self.to)
-        with armed(lab.nodes[self.at], lab.setting.family, chosen.rules(lab, ["-j", "DROP"])) as rules:
+        with armed(lab.nodes[self.at], lab.setting.family, self._chosen().rules(lab, ["-j", "DROP"])) as rules:
             yield Touching(rules.hits)

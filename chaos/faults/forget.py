@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chaos.conversation import segment
+from chaos.effect import Effect
 from chaos.evidence import Evidence
-from chaos.faults._acting import listener_that
+from chaos.faults._acting import due, listener_that
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.fields import After, NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class Forget(OfOurListener):
 
     at: NodeName
     after: After = "accept"
+
+    def effect(self, setting: Setting) -> Effect:
+        """Ours to an established connection."""
+        says = f"once it has {due(self.after)}, the listener at {self.at} forgets the connection without a word"
+        says += ", and its kernel answers what comes for it with a RST"
+        return Effect(says, self.at, peer="forget", after=self.after)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

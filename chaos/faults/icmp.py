@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
 from chaos.faults._rules import Selection, armed
 from chaos.faults._seen import no_icmp
@@ -58,6 +59,15 @@ class Icmp:
             return WITH[family].get(self.type)
         found = [it for it in WITH[family].values() if it[1:] == (self.type, self.code)]
         return found[0] if found else None
+
+    def effect(self, setting: Setting) -> Effect:
+        """An ICMP error to the sender."""
+        meets = Selection(self.at, self.segment, self.port).meets(setting)
+        message = self._message(setting.family)
+        assert message is not None, "check() refuses it"
+        _, kind, code = message
+        says = f"{self.at} answers {spoken(meets)} with ICMP {message[0].removeprefix('icmp-').removeprefix('icmp6-')}"
+        return Effect(f"{says} ({kind}/{code})", self.at, meets, f"icmp:{kind}/{code}")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

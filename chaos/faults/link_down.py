@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._seen import to_target
 from chaos.fields import NodeName
-from chaos.model import ROUTER, Lab
+from chaos.model import ROUTER, Lab, Setting
+
+GIVES_UP = 3.06
+"""Seconds of three ARP requests a second apart, and a jiffy or more for each (arp(7); net/core/neighbour.c)."""
+NO_ROUTE = {"ipv4": "icmp:3/0", "ipv6": "icmp:1/0"}
+HOST_UNREACHABLE = {"ipv4": "icmp:3/1", "ipv6": "icmp:1/3"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,19 @@ class LinkDown:
     """The interface of a node is down; its routes and addresses come back afterwards."""
 
     at: NodeName
+
+    def effect(self, setting: Setting) -> Effect:
+        """At the client no route is left; behind a router the neighbour is lost."""
+        says = f"the link of {self.at} is down"
+        if self.at == setting.client:
+            return Effect(f"{says}: no route is left", self.at, errno="ENETUNREACH")
+        if self.at == ROUTER:
+            return Effect(f"{says}: it has no way to the target", ROUTER, ("> syn",), NO_ROUTE[setting.family])
+        if self.at == setting.target.node and setting.path == "routed":
+            answer = HOST_UNREACHABLE[setting.family]
+            says += f": the router looks for it in vain, and would say so by ICMP after {GIVES_UP:g} s"
+            return Effect(says, ROUTER, ("> syn",), answer, delay=GIVES_UP)
+        return Effect(says, self.at, ("> syn",) if self.at == setting.target.node else ())
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.fields import Backlog, NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,13 @@ class NeverAccept(OfOurListener):
 
     at: NodeName
     backlog: Backlog = 128
+
+    def effect(self, setting: Setting) -> Effect:
+        """The kernel alone answers."""
+        says = (
+            f"the listener at {self.at} never calls accept(): its kernel establishes connections and keeps their data"
+        )
+        return Effect(says, self.at, peer="never-accept")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

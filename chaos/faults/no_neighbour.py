@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._rules import armed
@@ -14,6 +15,7 @@ from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Node, Setting
 
 RETRANSMIT_MS, SOLICITATIONS = 100, 3
+HOST_UNREACHABLE = {"ipv4": "icmp:3/1", "ipv6": "icmp:1/3"}
 TABLES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 
 
@@ -36,6 +38,21 @@ class NoNeighbour:
         if self.of:
             return self.of
         return setting.target.node if self.at == ROUTER or setting.path == "direct" else ROUTER
+
+    def effect(self, setting: Setting) -> Effect:
+        """The next hop has no link-layer address."""
+        waits, kind = (
+            RETRANSMIT_MS * SOLICITATIONS / 1000,
+            {"ipv4": "ARP", "ipv6": "neighbour discovery"}[setting.family],
+        )
+        says = f"{self._owner(setting)} does not answer {kind} at {self.at}, which gives up after {waits:g} s"
+        if self.at == setting.client:
+            return Effect(says, self.at, errno="EHOSTUNREACH", delay=waits)
+        if self.at == ROUTER and self._owner(setting) == setting.target.node:
+            return Effect(
+                f"{says} and says so by ICMP", ROUTER, ("> syn",), HOST_UNREACHABLE[setting.family], delay=waits
+            )
+        return Effect(says, self.at, ("< syn-ack", "< ack", "< data"))
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

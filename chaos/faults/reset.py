@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
 from chaos.faults._rules import Selection, armed
 from chaos.faults._seen import no_reset
 from chaos.fields import NodeName, Port, Segments
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Reset:
     at: NodeName
     segment: Segments = ("syn",)
     port: Port | None = None
+
+    def effect(self, setting: Setting) -> Effect:
+        """A RST to the sender."""
+        meets = Selection(self.at, self.segment, self.port).meets(setting)
+        return Effect(f"{self.at} answers {spoken(meets)} with a RST in the receiver's name", self.at, meets, "rst")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

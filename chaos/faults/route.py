@@ -8,14 +8,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._seen import to_target
 from chaos.fields import NodeName
-from chaos.model import ROUTER, Lab, Node
+from chaos.model import ROUTER, Family, Lab, Node, Setting
 
 Kind = Literal["unreachable", "prohibit", "blackhole", "throw", "missing"]
 ANSWERS = ("unreachable", "prohibit", "missing")
+
+AT_CLIENT: dict[Kind, str] = {
+    "unreachable": "EHOSTUNREACH",
+    "prohibit": "EACCES",
+    "blackhole": "EINVAL",
+    "throw": "ENETUNREACH",
+    "missing": "ENETUNREACH",
+}
+"""What connect() returns without a way (ip-route(8), ip(7); net/ipv4/fib_semantics.c, fib_props)."""
+
+AT_ROUTER: dict[Family, dict[Kind, str]] = {
+    "ipv4": {"unreachable": "icmp:3/1", "prohibit": "icmp:3/13", "throw": "icmp:3/0", "missing": "icmp:3/0"},
+    "ipv6": {"unreachable": "icmp:1/0", "prohibit": "icmp:1/1", "throw": "icmp:1/0", "missing": "icmp:1/0"},
+}
+"""What a router answers (net/ipv4/route.c, ip_error; net/ipv6/route.c, ip6_pkt_drop); nothing for a blackhole."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,19 @@ class Route:
     at: NodeName
     kind: Kind
     to: NodeName | None = None
+
+    def effect(self, setting: Setting) -> Effect:
+        """The client's kernel refuses at once; a router's answers with ICMP, or not at all."""
+        goal = self.to or setting.target.node
+        if self.at == setting.client and goal == setting.target.node:
+            says = f"{self.at} has no way to {goal}: its route is {self.kind}"
+            return Effect(says, self.at, errno=AT_CLIENT[self.kind])
+        if self.at == ROUTER and goal == setting.target.node:
+            answer = AT_ROUTER[setting.family].get(self.kind)
+            says = f"the router's route to {goal} is {self.kind}: it "
+            return Effect(says + ("says so by ICMP" if answer else "swallows the SYN"), ROUTER, ("> syn",), answer)
+        back = ("< syn-ack", "< ack", "< data") if goal == setting.client and self.at != setting.client else ()
+        return Effect(f"{self.at} has no way to {goal}: its route is {self.kind}", self.at, back)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

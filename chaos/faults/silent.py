@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._acting import listener_that
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.fields import NodeName
-from chaos.model import Lab
+from chaos.model import Lab, Setting
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class Silent(OfOurListener):
     """Our listener accepts and reads, and never answers."""
 
     at: NodeName
+
+    def effect(self, setting: Setting) -> Effect:
+        """No answer to what was sent."""
+        return Effect(f"the listener at {self.at} accepts, reads, and never answers", self.at, peer="silent")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

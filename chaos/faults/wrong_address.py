@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.effect import Effect
 from chaos.faults._armed import Touching
 from chaos.faults._rules import armed
 from chaos.fields import NodeName
@@ -24,6 +25,13 @@ class WrongAddress:
             yield "at", f"the name is looked up at the client, {setting.client!r}"
         if setting.path == "direct":
             yield "at", "wrong-address needs the router; `path: direct` leaves it out"
+
+    def effect(self, setting: Setting) -> Effect:
+        """Silence from an address that is nobody's."""
+        says = (
+            f"at {self.at} the target's name leads to an address that belongs to nobody; the router swallows its SYNs"
+        )
+        return Effect(says, ROUTER, ("> syn",))
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -1,0 +1,75 @@
+"""Dropped SYNs side by side: the wall time against T + N x processor time / processors, where T is the kernel's wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+from benchmarks.measure import SCENARIOS, Row, descendants, descriptors, machine_s, memory_mib
+from chaos.backends.netns import Netns
+from chaos.pool import Pool
+from chaos.run import Result, run
+from chaos.scenario import Case, load
+
+COUNTS = (1, 10, 100, 1000)
+KERNEL_S = 3.03
+"""Two SYNs: 1 s and 2 s until the kernel gives up, and a jiffy or two."""
+BARS = {100: KERNEL_S + 2, 1000: 20.0}
+
+
+def rows() -> Iterator[Row]:
+    """A row for each count, and what a lab takes while all wait."""
+    case = load(SCENARIOS / "timeout/dropped-syn.chaos.yaml").cases[0]
+    for count in COUNTS:
+        yield from _side_by_side(case, count)
+
+
+def _side_by_side(case: Case, count: int) -> Iterator[Row]:
+    with Netns() as backend:
+        run_one = Pool[Result](lambda one, idle: run(one, backend, idle))
+        at_rest, watch = descriptors(), Watch()
+        machine, started = machine_s(), time.monotonic()
+        with watch:
+            results = [future.result() for future in run_one.start([case] * count)]
+        wall, processor = time.monotonic() - started, (machine_s() - machine) / count
+        run_one.stop(lambda: None)
+    right = sum(result.verdict.kind == "PASS" for result in results)
+    limit = KERNEL_S + count * processor / (os.cpu_count() or 1)
+    name = f"{count} dropped SYNs"
+    yield Row(f"{name}: wall", wall, "s", BARS.get(count), f"{right} of {count} right; the limit is {limit:.2f} s")
+    yield Row(f"{name}: processor a scenario", processor * 1000, "ms")
+    yield Row(f"{name}: wrong verdicts", count - right, "", 0)
+    yield Row(f"{name}: descriptors at most", watch.descriptors - at_rest, "", None, f"{watch.labs} labs at once")
+    if watch.labs:
+        yield Row(f"{name}: memory a lab", watch.memory / watch.labs, "MiB", None, "proportional set size")
+
+
+class Watch:
+    """Looks twice a second at what the session has, until it ends; keeps the greatest of each.
+
+    A lab is four processes at the least: its first one and the agents of client, server and router. Their number is
+    taken from the descriptors: one for its status, one for each agent.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors, self.labs, self.memory = 0, 0, 0.0
+        self._rest = descriptors()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.5):
+            now = descriptors()
+            if now > self.descriptors:
+                self.descriptors, self.labs = now, (now - self._rest) // 4
+                self.memory = memory_mib(descendants(os.getpid()))

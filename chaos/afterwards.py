@@ -1,0 +1,132 @@
+"""What becomes of an established connection under the faults' effects, step by step of the `socket` client.
+
+A connection is whole, or its peer has closed (FIN), aborted or forgotten it (RST). A segment that will come may not
+have come yet; the steps `hold` and `wait` make sure that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from chaos.clients.socket import Socket, Wait
+from chaos.effect import Effect
+from chaos.icmp import errno_name
+from chaos.model import Client, Phase, Setting
+
+Coming = Literal["rst", "fin", "either"]
+SENDS: Mapping[str, Coming] = {"abort": "rst", "close": "fin"}
+RECEIVED = {"rst": ("ECONNRESET",), "fin": ("eof",), "either": ("eof", "ECONNRESET")}
+"""What recv() says to what has come: of a FIN and a RST behind it, whichever it meets first."""
+
+FINE: tuple[tuple[str, ...], Phase | None] = (("ok",), None)
+Ending = tuple[tuple[str, ...], Phase | None, list[str]]
+
+
+class Afterwards:
+    """The connection from the SYN-ACK on."""
+
+    def __init__(self, setting: Setting, effects: Sequence[Effect], path: Sequence[str]) -> None:
+        self._setting, self._effects, self._path = setting, effects, path
+        self._coming: Coming | None = None
+        self._arrived = False
+        self._sent = 0
+        self._answered = False
+        self._lost = False
+        self._story: list[str] = []
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether anything is wrong with it at all."""
+        return any(effect.peer or effect.meets for effect in self._effects)
+
+    def play(self, client: Socket) -> Ending:
+        """(errors, phase, what happens) of the client's steps after `connect`."""
+        if (met := self._met("> ack")) is not None and met.answer == "rst":
+            self._tell(f"{met.says}: the final ACK draws a RST")
+            steps = client.steps[1:]
+            errors = ("ECONNRESET",) if "recv" in steps else ("ok", "ECONNRESET")
+            return errors, None, self._story
+        if met is not None:
+            self._tell(f"{met.says}: the target is still in SYN_RECV, and sends its SYN-ACK again")
+        self._happens("accept")
+        endings = (self._step(step, client) for step in client.steps[1:])
+        ending = next((ending for ending in endings if ending is not None), FINE)
+        soft = self._soft(met, client)
+        return (*ending[0], *soft), None if soft else ending[1], self._story
+
+    def _soft(self, met: Effect | None, client: Socket) -> tuple[str, ...]:
+        """An ICMP error on an established connection ends nothing, but SO_ERROR tells of it (tcp(7), ip(7))."""
+        if met is None or met.answer is None or client.mode == "blocking":
+            return ()
+        self._tell("the ICMP error ends nothing; but a client that asks for SO_ERROR after its connect() may see it")
+        protocol = "icmpv6" if self._setting.family == "ipv6" else "icmp"
+        error = errno_name(protocol, *map(int, met.answer.partition(":")[2].split("/")))
+        return (error,) if error else ()
+
+    def _step(self, step: object, client: Socket) -> tuple[tuple[str, ...], Phase] | None:
+        if step == "hold" or isinstance(step, Wait):
+            if not (isinstance(step, Wait) and step.wait == "fault"):
+                self._arrived = True
+            return None
+        return self._send(client.size) if step == "send" else self._receive(client)
+
+    def _send(self, size: int) -> tuple[tuple[str, ...], Phase] | None:
+        if self._coming == "rst" and self._arrived:
+            self._tell("send() meets a connection that was reset")
+            return ("ECONNRESET",), "send"
+        self._sent += max(size, 16)
+        met = self._met("> data")
+        if met is not None:
+            self._tell(f"send() returns at once, and {met.says}")
+            self._lost = True
+            self._coming = "rst" if met.answer == "rst" else self._coming
+        elif any(effect.peer == "forget" for effect in self._effects) and self._lost:
+            self._tell("send() returns at once; the data comes to a kernel that knows of no such connection: RST")
+            self._coming = "rst"
+        elif self._coming == "fin":
+            self._tell("send() returns at once; the data comes to a closed connection: a RST follows the FIN")
+            self._coming = "either"
+        else:
+            self._tell("the client sends its data")
+            self._happens("data")
+        return None
+
+    def _happens(self, what: str) -> None:
+        """The peer may act now: `accept` has returned, or `data` has been read."""
+        for effect in self._effects:
+            if effect.peer is None:
+                continue
+            due = {"accept": 0, "data": 1}.get(str(effect.after), effect.after)
+            if self._sent < int(due) or (what == "data" and self._sent and int(due) == 0):
+                continue
+            self._tell(effect.says)
+            self._coming = SENDS.get(effect.peer, self._coming)
+            self._lost = True
+
+    def _receive(self, client: Socket) -> tuple[tuple[str, ...], Phase] | None:
+        if self._coming is not None:
+            errors = {"rst": ("ECONNRESET",), "fin": ("eof",), "either": ("eof", "ECONNRESET")}[self._coming]
+            self._tell(f"recv() ends: {' or '.join(errors)}")
+            return errors, "receive"
+        met = self._met("< data")
+        if self._lost or met is not None or not self._sent:
+            self._tell((f"{met.says}; " if met else "") + "no answer comes, and recv() waits on")
+            return ("hang" if client.mode == "blocking" else "timeout",), "receive"
+        self._tell("the answer comes")
+        return None
+
+    def _met(self, segment: str) -> Effect | None:
+        path = self._path if segment[0] == ">" else self._path[::-1]
+        found = (effect for node in path for effect in self._effects if effect.at == node and segment in effect.meets)
+        return next(found, None)
+
+    def _tell(self, text: str) -> None:
+        self._story.append(text)
+
+    def wire(self, client: Client) -> tuple[str, ...] | None:
+        """The handshake, and whatever follows it."""
+        met = self._met("> ack")
+        handshake = ("> syn", "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
+        plain = isinstance(client, Socket) and not {"send", "recv"} & set(map(str, client.steps))
+        return handshake if plain and not self.disturbed else (*handshake, "...")

@@ -1,0 +1,137 @@
+"""What an agent's operation is on a command line: the lines with which a person does the same as root.
+
+A node is the network namespace chaos-NAME. An operation that only asks is no line at all.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from chaos import programs
+
+if TYPE_CHECKING:
+    from chaos.agent.lab import RouteSpec
+    from chaos.backends.fake import Operation
+
+METRIC = 1024
+"""Of the lab's own routes: a fault's route is added beside them and wins."""
+
+
+def namespace(node: str) -> str:
+    """The network namespace that stands for a node."""
+    return f"chaos-{node}"
+
+
+def inside(node: str, *argv: str) -> str:
+    """A program run in a node; `ip` enters it by itself."""
+    if argv[0] == "ip":
+        return shlex.join(["ip", "-n", namespace(node), *argv[1:]])
+    return shlex.join(["ip", "netns", "exec", namespace(node), *argv])
+
+
+def sysctls(node: str, values: Sequence[tuple[str, str]]) -> str:
+    """Sysctls of a node; what this kernel does not have is left out (-e)."""
+    words = [f"{name.replace('/', '.')}={value.strip()}" for name, value in values]
+    return " \\\n    ".join([inside(node, "sysctl", "-qew"), *map(shlex.quote, words)])
+
+
+def route(each: RouteSpec) -> str:
+    """A host route of the lab's own."""
+    via = ["via", each["via"]] if each["via"] else []
+    tail = ["dev", each["interface"], "proto", "static", "metric", str(METRIC)]
+    return inside(each["node"], "ip", "route", "add", each["destination"], *via, *tail)
+
+
+def hosts(node: str, text: str) -> list[str]:
+    """The names that a node knows: `ip netns exec` mounts this file over /etc/hosts (ip-netns(8))."""
+    folder = f"/etc/netns/{namespace(node)}"
+    return [f"mkdir -p {folder}", f"printf %s {shlex.quote(text)} > {folder}/hosts"]
+
+
+def commands(operation: Operation, routes: Sequence[RouteSpec]) -> list[str]:
+    """The lines that do what an operation did. `routes` are the lab's, which the kernel drops with a link."""
+    return [*LINES.get(operation.name, _nothing)(operation, routes)]
+
+
+def _nothing(_: Operation, __: Sequence[RouteSpec]) -> Iterator[str]:
+    yield from ()
+
+
+def _firewall(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said = operation.arguments
+    letter = {"add": "-A", "delete": "-D"}.get(said["do"])
+    table = ["-t", said["table"]] if said["table"] != "filter" else []
+    for rule in said["rules"] if letter else ():
+        yield inside(operation.node, said["tool"], *table, letter or "", *rule)
+
+
+def _command(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    argv = operation.arguments["argv"]
+    if "show" not in argv:
+        yield inside(operation.node, *argv)
+
+
+def _sysctl(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    if operation.arguments.get("write"):
+        yield sysctls(operation.node, operation.arguments["write"])
+
+
+def _link(operation: Operation, routes: Sequence[RouteSpec]) -> Iterator[str]:
+    node, interface, do = operation.node, operation.arguments["interface"], operation.arguments["do"]
+    if do in ("down", "up"):
+        yield inside(node, "ip", "link", "set", interface, do)
+    if do == "up":
+        yield from (route(each) for each in routes if (each["node"], each["interface"]) == (node, interface))
+
+
+def _names(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield hosts(operation.node, operation.arguments["hosts"])[1]
+
+
+def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield inside(operation.node, "ip", "neigh", "flush", "all")
+
+
+def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    if operation.child == "listener" and operation.arguments.get("end"):
+        yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+
+
+def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said, node = operation.arguments, operation.node
+    if said["speaks"] == "http" and said["do"] == "serve":
+        argv = ["python3", "-m", "http.server", str(said["port"]), "--bind", said["address"]]
+    else:
+        argv = ["python3", "-c", programs.listener(said)]
+    yield inside(node, *argv) + " & LISTENER=$!"
+    listening = inside(node, "ss", "-Hltn", f"sport = :{said['port']}")
+    yield f"until {listening} | grep -q .; do sleep 0.1; done"
+
+
+def _connect(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield inside(operation.node, "python3", "-c", programs.client(operation.arguments))
+
+
+def _attempt(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    job = operation.arguments["job"]
+    if "surface" not in job:
+        yield inside(operation.node, *job["argv"])
+        return
+    yield inside(operation.node, "python3", "-c", programs.function(job["surface"]["job"]))
+
+
+LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] = {
+    "firewall": _firewall,
+    "command": _command,
+    "sysctl": _sysctl,
+    "link": _link,
+    "names": _names,
+    "quiesce": _quiesce,
+    "child": _child,
+    "listener": _listener,
+    "connect": _connect,
+    "attempt": _attempt,
+}
+"""By operation."""

@@ -1,0 +1,48 @@
+"""What a fault does to an attempt, as data: from it `explain` tells the story and `predict` its end.
+
+Segments are written as on the wire: `> syn` on its way to the target, `< syn-ack` on its way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Peer = Literal["never-accept", "silent", "close", "abort", "forget"]
+
+WORDS = {"syn": "SYN", "syn-ack": "SYN-ACK", "ack": "bare ACK", "data": "data", "fin": "FIN", "rst": "RST"}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One fault's doing.
+
+    says: a sentence. at: the node where it acts.
+    meets: the segments that get no further than `at`; answer: what their sender is told: `rst`, `icmp:3/1`, or nothing.
+    errno: what connect() returns at the client itself, with nothing sent.
+    delay: seconds until the answer or the errno.
+    peer, after: what our listener does to an established connection, and when (`accept`, `data`, or bytes).
+    """
+
+    says: str
+    at: str
+    meets: tuple[str, ...] = ()
+    answer: str | None = None
+    errno: str | None = None
+    delay: float = 0.0
+    peer: Peer | None = None
+    after: str | int = "accept"
+
+
+def spoken(meets: Iterable[str]) -> str:
+    """Segments in words: `SYN to the target and SYN-ACK from it`."""
+    ways: dict[str, list[str]] = {}
+    for each in meets:
+        ways.setdefault(each[0], []).append(WORDS[each[2:]])
+    told = [
+        f"{', '.join(ways[way])} {where}"
+        for way, where in ((">", "to the target"), ("<", "from the target"))
+        if way in ways
+    ]
+    return " and ".join(told) or "nothing of this path"

@@ -1,0 +1,154 @@
+"""plan.txt: the commands with which a person does by hand, as root, what a case does.
+
+The network is printed from the very data that builds the lab (chaos.backends.netns.specify), the faults and the client
+from what they really asked of a lab without a kernel (chaos.backends.fake). Only the wire is another one: the lab's is
+a program, and what a person can type instead is a bridge that turns frames round, with no delay of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+
+from chaos.agent.lab import WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spec
+from chaos.backends.fake import Fake, Operation
+from chaos.backends.netns import specify
+from chaos.byhand import METRIC, commands, hosts, inside, namespace, route, sysctls
+from chaos.scenario import Case
+
+HEAD = """\
+# {id}, by hand.
+# As root, with iproute2, iptables, procps and python3; `bash plan.txt` does all of it.
+# It makes network namespaces chaos-*, and files in /etc/netns for the names in them. It changes nothing else.\
+"""
+
+COMPRESSED = """
+# The lab scales the kernel's retransmission timeouts by a BPF program. By hand nothing is scaled: it takes minutes.\
+"""
+
+WIRE_NOTE = """\
+# What comes in from a node leaves by {wire}, and {far} gives it back. In the lab {far} is held by a relay, a program
+# that waits {half:g} ms each way; no one-line command does that. Here a bridge turns the frames round at once, so the
+# path has no round-trip time, and an ICMP answer arrives inside connect()'s own system call: the kernel keeps it as a
+# soft error, and it surfaces with the next SYN, a second later. With netem in the kernel, this is the lab's delay:
+# {netem}\
+"""
+
+
+def plan(case: Case) -> str:
+    """The text for one case: set-up, healthy listener, faults, client, undo; a shell script with its reasons."""
+    spec = specify(case.setting, list(case.setting.topology.services))
+    routes = [*spec["routes"], *(_hub_route(link, address) for link in spec["links"] for address in _hosts_of(link))]
+    listener, arming, attempt, undoing = _recorded(case)
+    sections = [
+        ("The nodes", _nodes(spec)),
+        ("The links, addresses and routes", _network(spec)),
+        ("The wire", _wire(spec, case.setting.rtt)),
+        ("The listener, healthy", _typed(listener, routes)),
+        (", ".join(kind for kind, _ in case.faults) or "No fault", _typed(arming, routes)),
+        ("The client", _typed(attempt, routes)),
+        ("Undo the faults, in reverse order" if case.faults else "", _typed(undoing, routes)),
+        ("Undo the rest", _undo(spec)),
+    ]
+    texts = [f"# -- {title}\n" + "\n".join(lines) for title, lines in sections if lines]
+    head = HEAD.format(id=case.node_id) + (COMPRESSED if case.setting.timing == "compressed" else "")
+    return "\n\n".join([head, *texts]) + "\n"
+
+
+def _recorded(case: Case) -> list[Sequence[Operation]]:
+    """What a case asks of the agents: when the lab opens, when the faults are armed, of the client, and to undo."""
+    with Fake() as fake, fake.start(case.setting) as lab:
+        marks = [0, len(fake.operations)]
+        with ExitStack() as undo:
+            for _, fault in case.faults:
+                undo.enter_context(fault.inject(lab))
+            marks.append(len(fake.operations))
+            case.client.attempt(lab)
+            marks.append(len(fake.operations))
+        marks.append(len(fake.operations))
+    return [fake.operations[start:end] for start, end in pairwise(marks)]
+
+
+def _typed(operations: Sequence[Operation], routes: Sequence[RouteSpec]) -> list[str]:
+    return [line for operation in operations for line in commands(operation, routes)]
+
+
+def _hosts_of(link: LinkSpec) -> list[str]:
+    return [address for address, _ in link["addresses"]]
+
+
+def _hub_route(link: LinkSpec, address: str) -> RouteSpec:
+    return {"node": link["hub"], "destination": address, "interface": link["hub_interface"], "via": None}
+
+
+def _nodes(spec: Spec) -> list[str]:
+    lines = []
+    for node in spec["nodes"]:
+        name = node["name"]
+        lines += [f"ip netns add {namespace(name)}", *hosts(name, node["hosts"])]
+        lines += [sysctls(name, node["sysctls"]), inside(name, "ip", "link", "set", "lo", "up")]
+    return lines
+
+
+def _network(spec: Spec) -> list[str]:
+    """In the order of chaos/agent/lab.py: the hub's side of every link, then the nodes'."""
+    lines = []
+    if spec["bridged"]:
+        lines.append(inside(spec["bridged"], "ip", "link", "add", "bridge0", "up", "type", "bridge"))
+    for link in spec["links"]:
+        lines += _hub_side(link, bridged=spec["bridged"] is not None)
+    for link in spec["links"]:
+        node = link["node"]
+        lines.append(inside(node, "ip", "link", "set", "eth0", "up"))
+        lines += [_address(node, "eth0", address, prefix) for address, prefix in link["addresses"]]
+        lines += [route(each) for each in spec["routes"] if each["node"] == node]
+    return lines
+
+
+def _hub_side(link: LinkSpec, *, bridged: bool) -> Iterator[str]:
+    hub, name = link["hub"], link["hub_interface"]
+    peer = ["type", "veth", "peer", "name", "eth0", "netns", namespace(link["node"])]
+    yield inside(hub, "ip", "link", "add", name, "up", *peer)
+    if bridged:
+        yield inside(hub, "ip", "link", "set", name, "master", "bridge0")
+        return
+    yield from (_address(hub, name, address, prefix) for address, prefix in link["hub_addresses"])
+    yield from (route(_hub_route(link, address)) for address in _hosts_of(link))
+
+
+def _address(node: str, interface: str, address: str, prefix: int) -> str:
+    nodad = ["nodad"] if ":" in address else []
+    return inside(node, "ip", "address", "add", f"{address}/{prefix}", "dev", interface, *nodad)
+
+
+def _wire(spec: Spec, rtt: float) -> list[str]:
+    router = spec["wire"]
+    if router is None:
+        return []
+
+    def ip(*words: str) -> str:
+        return inside(router, "ip", *words)
+
+    netem = inside(router, "tc", "qdisc", "add", "dev", WIRE_FAR, "root", "netem", "delay", f"{rtt * 500:g}ms")
+    lines = [WIRE_NOTE.format(wire=WIRE, far=WIRE_FAR, half=rtt * 500, netem=netem)]
+    lines.append(ip("link", "add", WIRE, "up", "arp", "off", "type", "veth", "peer", "name", WIRE_FAR))
+    lines.append(ip("link", "add", "turn", "up", "type", "bridge"))
+    lines.append(ip("link", "set", WIRE_FAR, "up", "master", "turn"))
+    lines.append(ip("link", "set", WIRE_FAR, "type", "bridge_slave", "hairpin", "on"))
+    for family in ("-4", "-6"):
+        table = ["table", str(WIRE_TABLE)]
+        lines.append(
+            ip(family, "route", "add", "default", "dev", WIRE, *table, "proto", "static", "metric", str(METRIC))
+        )
+        lines += [ip(family, "rule", "add", "iif", link["hub_interface"], *table) for link in spec["links"]]
+    return lines
+
+
+def _undo(spec: Spec) -> list[str]:
+    names = [namespace(node["name"]) for node in spec["nodes"]]
+    return [
+        "kill $LISTENER",
+        *(f"ip netns del {name}" for name in names),
+        *(f"rm -r /etc/netns/{name}" for name in names),
+    ]

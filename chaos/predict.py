@@ -1,0 +1,204 @@
+"""How an attempt will end, from the faults' effects and the kernel's schedule: what explain tells and a test holds to.
+
+The walk is a handshake's: the call itself, the SYN through every node to the target, the SYN-ACK back, the ACK, and
+then, for our `socket` client, its steps. What a library makes of an established connection is its own affair, so that
+part of the prediction is for `socket` alone. The errors are Linux's (icmp.py, ip(7)); nothing of it is looked up in
+what a scenario expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.afterwards import Afterwards
+from chaos.backends.canned import FRESH
+from chaos.backends.compressed import JIFFY, UNIT
+from chaos.backends.netns import specify
+from chaos.clients.socket import Socket
+from chaos.effect import Effect
+from chaos.icmp import errno_name
+from chaos.model import ROUTER, Phase, Setting
+from chaos.scenario import Case
+from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
+
+HURRIED = 0.4
+"""Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
+
+
+Event = tuple[float | None, str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The end of an attempt.
+
+    errors: what the client gets, one of these; empty where it cannot be foretold.
+    phase: None where it ends well, or may end in more than one.
+    elapsed: seconds from the first segment, low and high (None: no bound).
+    wire: lines of the wire language, at the client's interface; None where they cannot be foretold.
+    events: (seconds, what happens), for people; None: right after what is told before.
+    """
+
+    errors: tuple[str, ...]
+    phase: Phase | None = None
+    elapsed: tuple[float, float | None] = (0.0, None)
+    wire: tuple[str, ...] | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def error(self) -> str | None:
+        """The error, where there is but one."""
+        return self.errors[0] if len(self.errors) == 1 else None
+
+
+def effects(case: Case) -> list[Effect] | None:
+    """What each fault does, in their order; None when one does not say (a fault of the user's own)."""
+    told = [getattr(fault, "effect", None) for _, fault in case.faults]
+    return [effect(case.setting) for effect in told if effect] if all(told) else None
+
+
+def schedule(setting: Setting) -> Schedule:
+    """When an unanswered SYN is sent again at this case's client, by the sysctls that its namespace will have."""
+    unit = Unit(UNIT * JIFFY, JIFFY) if setting.timing == "compressed" else SECOND
+    return from_sysctls(sysctls(setting), unit)
+
+
+def sysctls(setting: Setting) -> dict[str, str]:
+    """The sysctls of the schedule: a new namespace's, where this kernel has them, and what the lab writes over them."""
+    fresh = {name: value for name, value in FRESH.items() if Path("/proc/sys", name).exists()}
+    nodes = {node["name"]: node for node in specify(setting, list(setting.topology.services))["nodes"]}
+    written = dict(nodes[setting.client]["sysctls"])
+    return {name.rpartition("/")[2]: written.get(name, value) for name, value in fresh.items()}
+
+
+def predict(case: Case) -> Prediction:
+    """The end of the case's attempt."""
+    told = effects(case)
+    if told is None:
+        return Prediction(())
+    return _hurried(Walk(case, told).connect(), case)
+
+
+def _hurried(kernels: Prediction, case: Case) -> Prediction:
+    """The client's own clock may end before the kernel does."""
+    timeout = _timeout(case)
+    low, _ = kernels.elapsed
+    if timeout is None or kernels.phase not in ("connect", None) or "ok" in kernels.errors or timeout >= low:
+        return kernels
+    plan = schedule(case.setting)
+    sent = sum(at < timeout for at in plan.sends)
+    wire = (f"> syn x{sent}",) if kernels.wire == (_syns(plan),) else kernels.wire
+    events = [event for event in kernels.events if event[0] is None or event[0] < timeout]
+    events.append((timeout, "the client's own clock ends: it gives up, and no errno was ever set"))
+    early = 0.0 if isinstance(case.client, Socket) else HURRIED
+    within = (max(0.0, window(timeout)[0] - early), timeout + HURRIED)
+    return Prediction(("timeout",), "connect", within, wire, tuple(events))
+
+
+def _syns(plan: Schedule) -> str:
+    """All SYNs of a schedule; a busy machine may skip some when the intervals are but a few ticks."""
+    count = len(plan.sends)
+    return f"> syn x1..{count}" if plan.unit.compressed else f"> syn x{count}"
+
+
+def _timeout(case: Case) -> float | None:
+    if isinstance(case.client, Socket) and case.client.mode == "blocking":
+        return None
+    return getattr(case.client, "timeout", None)
+
+
+class Walk:
+    """One handshake, node by node."""
+
+    def __init__(self, case: Case, told: Iterable[Effect]) -> None:
+        self._case, self._setting, self._effects = case, case.setting, list(told)
+        self._schedule = schedule(case.setting)
+        middle = [ROUTER] if self._setting.path == "routed" else []
+        self._path = [self._setting.client, *middle, self._setting.target.node]
+        self._rtt = self._setting.rtt if middle else 0.0
+
+    def connect(self) -> Prediction:
+        """The call, the SYN, the SYN-ACK; then what comes afterwards."""
+        for effect in self._effects:
+            if effect.errno:
+                at, _ = window(effect.delay)
+                story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
+                return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
+        met = self._met("> syn", self._path)
+        if met is not None:
+            return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)
+        met = self._met("< syn-ack", self._path[::-1])
+        if met is not None:
+            return self._unheard(met)
+        return self._established()
+
+    def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
+        """The first effect on its way that takes this segment out."""
+        found = (effect for node in path for effect in self._effects if effect.at == node and segment in effect.meets)
+        return next(found, None)
+
+    def _refused(self, met: Effect) -> Prediction:
+        """The SYN is answered with a RST or an ICMP error."""
+        assert met.answer is not None
+        protocol = "icmpv6" if self._setting.family == "ipv6" else "icmp"
+        numbers = met.answer.partition(":")[2].split("/")
+        error = "ECONNREFUSED" if met.answer == "rst" else errno_name(protocol, *map(int, numbers))
+        at = met.delay + self._way_to(met.at)
+        busy = met.answer != "rst" and self._way_to(met.at) == 0.0
+        if busy and len(self._schedule.sends) > 1:
+            at = self._schedule.sends[1]
+        soon = 0.0 if busy else at
+        if error is None or at >= self._schedule.gives_up:
+            return self._unanswered(met, sent=True)
+        lines = ["> syn", f"< {met.answer}"] if met.at != self._setting.client else []
+        lines += ["..."] if busy and lines else []
+        events: list[Event] = [(0.0, f"the client sends a SYN; {met.says}")]
+        if busy:
+            events.append(
+                (0.0, "the answer comes while connect() is busy: unless it is late, the kernel only keeps it in mind")
+            )
+            events.append((at, "the SYN is sent again, and answered again"))
+        events.append((at, f"the client's kernel has the answer: connect() returns {error}"))
+        within = (window(soon)[0], window(at + self._rtt)[1])
+        return Prediction((error,), "connect", within, tuple(lines), tuple(events))
+
+    def _way_to(self, node: str) -> float:
+        """Seconds until an answer of this node's is back: the wire is in front of the router's rules, and behind."""
+        return {self._setting.client: 0.0, ROUTER: self._rtt / 2}.get(node, self._rtt)
+
+    def _unanswered(self, met: Effect, *, sent: bool) -> Prediction:
+        """Silence: the kernel's own schedule decides."""
+        lines = (_syns(self._schedule),) if sent else ()
+        return self._gives_up(lines, self._retries(f"the client sends a SYN; {met.says}"))
+
+    def _unheard(self, met: Effect) -> Prediction:
+        """The target answers, and the answer does not arrive. Each SYN draws a SYN-ACK, and so does its own timer."""
+        at_client = met.at == self._setting.client
+        lines = ("> syn", "< syn-ack", "...") if at_client else (_syns(self._schedule),)
+        story = f"the client sends a SYN, the target answers with a SYN-ACK; {met.says}"
+        return self._gives_up(lines, self._retries(story))
+
+    def _retries(self, first: str) -> Iterator[Event]:
+        yield 0.0, first
+        for at in self._schedule.sends[1:]:
+            yield at, "the SYN is sent again, and fares no better"
+
+    def _gives_up(self, lines: tuple[str, ...], events: Iterable[Event]) -> Prediction:
+        end: Event = (self._schedule.gives_up, "the kernel gives up: connect() returns ETIMEDOUT")
+        return Prediction(("ETIMEDOUT",), "connect", self._schedule.window, lines, (*events, end))
+
+    def _established(self) -> Prediction:
+        """The SYN-ACK is there. What comes next is a matter of the steps, which only `socket` has."""
+        after = Afterwards(self._setting, self._effects, self._path)
+        event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
+        events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
+        client = self._case.client
+        if isinstance(client, Socket):
+            errors, phase, story = after.play(client)
+        else:
+            errors, phase, story = (() if after.disturbed else ("ok",)), None, []
+        told: tuple[Event, ...] = tuple((None, text) for text in story)
+        low = window(self._rtt)[0]
+        return Prediction(errors, phase, (low, None), after.wire(client), events + told)

@@ -1,0 +1,93 @@
+"""The shortest Python programs that behave as our listener and our `socket` client do, for a person to type.
+
+They hold no single quote, so that a shell's quotes can hold them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+READS = ["    while connection.recv(65536): pass"]
+SERVES = ["    while data := connection.recv(65536): connection.sendall(data)"]
+CLOSES = ["    connection.close()"]
+LINGER = ['    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))']
+REPAIR = ["    connection.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR"]
+DOES = {
+    "serve": SERVES,
+    "silent": READS,
+    "close": CLOSES,
+    "abort": LINGER + CLOSES,
+    "forget": REPAIR + CLOSES,
+}
+ACTS = ("close", "abort", "forget")
+
+
+def listener(said: Mapping[str, Any]) -> str:
+    """A listener as the operation `listener` starts it (chaos/agent/listener.py)."""
+    address = f'("{said["address"]}", {said["port"]})'
+    family = "socket.AF_INET6" if ":" in said["address"] else "socket.AF_INET"
+    lines = [
+        "import signal, socket, struct",
+        f"listener = socket.create_server({address}, family={family}, backlog={said['backlog']})",
+    ]
+    if said["fill"]:
+        lines.append(f"fill = [socket.create_connection({address}) for _ in range({said['fill']})]")
+    if said["do"] == "never-accept":
+        return "\n".join([*lines, "signal.pause()  # and never accept()"])
+    lines += ["while True:", "    connection, peer = listener.accept()"]
+    wanted = {"accept": 0, "data": 1}.get(said["after"], said["after"])
+    if wanted and said["do"] in ACTS:
+        lines.append(f"    connection.recv({wanted}, socket.MSG_WAITALL)")
+    return "\n".join(lines + DOES[said["do"]])
+
+
+def client(job: Mapping[str, Any]) -> str:
+    """The `socket` client, step by step (chaos/agent/connect.py)."""
+    family = "socket.AF_INET6" if job["family"] == "ipv6" else "socket.AF_INET"
+    lines = ["import errno, select, socket, time", f"sock = socket.socket({family})"]
+    if job["bind"]:
+        lines.append(f'sock.bind(("", {job["bind"]}))')
+    if job["mode"] == "timeout":
+        lines.append(f"sock.settimeout({job['timeout']})")
+    request = json.dumps(job["request"].lstrip(".").replace(job["expects"], "hello"))
+    steps = {
+        "connect": _connect(job),
+        "send": [f'sock.sendall(b{request}.rjust({len(job["request"])}, b"."))'],
+        "recv": ["print(sock.recv(65536))"],
+        "hold": ["time.sleep(1)  # look meanwhile: ss -tan; ss -ltn"],
+    }
+    for step in job["steps"]:
+        waits = [f"time.sleep(1)  # wait for {step['wait']}"] if isinstance(step, dict) else []
+        lines += waits or steps[step]
+    return "\n".join(lines)
+
+
+def _connect(job: Mapping[str, Any]) -> list[str]:
+    goal = f'("{job["host"]}", {job["port"]})'
+    if job["mode"] != "nonblocking":
+        return [f"sock.connect({goal})"]
+    return [
+        "sock.setblocking(False)",
+        f"print(errno.errorcode[sock.connect_ex({goal})])",
+        f"print(select.select([], [sock], [], {job['timeout']}))",
+        "print(errno.errorcode.get(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))",
+        f"sock.settimeout({job['timeout']})",
+    ]
+
+
+def function(job: Mapping[str, Any]) -> str:
+    """A call of a function of Python's, as chaos/agent/surface.py makes it."""
+    target = ", ".join(f"{name}={_literal(job[name])}" for name in ("host", "port", "url", "timeout"))
+    lines = ["import sys, types", f"target = types.SimpleNamespace({target})"]
+    if not job["function"]:
+        return "\n".join([*lines, inspect.cleandoc(job["code"]), "", "print(call(target))"])
+    module, name = job["function"].split(":")
+    lines += [f"sys.path[:0] = {json.dumps(job['path'])}", f"from {module} import {name}"]
+    return "\n".join([*lines, f"print({name}(target))"])
+
+
+def _literal(value: str | float | None) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,87 @@
+"""One session of a backend for a whole process, started by the first lab that is asked for.
+
+A backend is a file of chaos/backends/ with a class that is a context manager and can `start` labs: `netns`, or `auto`,
+which is the embedded one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import threading
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
+
+from chaos import backends
+from chaos.errors import LabError, Problem, ScenarioError
+from chaos.model import Setting
+from chaos.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from chaos.backends.lab import AgentLab
+
+AUTO: Final = "auto"
+EMBEDDED: Final = "netns"
+NO_NETWORK: Final = "fake"
+"""Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A backend that is running: where labs come from."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: Any) -> None: ...
+    def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
+        """A running lab for this setting."""
+
+
+def find(name: str) -> tuple[str, type[Session]]:
+    """The name (`auto` resolved) and the class of a backend. ScenarioError when there is none of this name."""
+    chosen = EMBEDDED if name == AUTO else name
+    modules = [one.name for one in pkgutil.iter_modules(backends.__path__) if one.name != NO_NETWORK]
+    for found in _sessions(chosen) if chosen in modules else ():
+        return chosen, found
+    known = [module for module in modules if any(_sessions(module))]
+    text = f"unknown backend `{name}`{did_you_mean(name, known)}; known: {', '.join([AUTO, *known])}"
+    raise ScenarioError([Problem("backend", 0, 0, text)])
+
+
+def _sessions(module: str) -> list[type[Session]]:
+    there = importlib.import_module(f"{backends.__name__}.{module}")
+    classes = [value for _, value in inspect.getmembers(there, inspect.isclass) if value.__module__ == there.__name__]
+    return [one for one in classes if issubclass(one, Session) and one is not Session]
+
+
+class Shared:
+    """A backend whose session starts with the first lab and may be closed from another thread; for run.run."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._class = find(name)
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._session: Session | None = None
+        self._gone: LabError | None = None
+
+    def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
+        """A running lab for this setting. Raises LabError when there can be none."""
+        return self._open().start(setting)
+
+    def _open(self) -> Session:
+        with self._lock:
+            if self._gone is not None:
+                raise LabError(str(self._gone)) from self._gone
+            if self._session is None:
+                try:
+                    self._session = self._stack.enter_context(self._class())
+                except LabError as error:
+                    self._gone = error
+                    raise
+            return self._session
+
+    def close(self) -> None:
+        """End the session, and with it every lab that is left; there are none afterwards."""
+        with self._lock:
+            self._gone = self._gone or LabError(f"the {self.name} session was closed")
+            self._stack.close()

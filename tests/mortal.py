@@ -1,0 +1,77 @@
+"""A host process that runs labs until it is killed, forked and marked, for tests of what its death leaves behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from chaos.backends.netns import Netns
+from chaos.run import run
+from chaos.scenario import Case, load
+from tests.leftovers import MARK, Found, gone_after, marked
+
+SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
+FILES = (
+    "timeout/dropped-syn",
+    "refused/closed-port",
+    "handshake/established-before-accept",
+    "unreachable/router-route",
+)
+LONGEST = 0.5
+"""Seconds of life: a session is up after 0.1 s, a lab after 0.13 s, a refused connection is through after 0.2 s."""
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Death:
+    """When a process was killed after its start, how long anything of it remained, what never went, what there was."""
+
+    age: float
+    seconds: float
+    left: Sequence[str]
+    before: Found
+
+
+def cases() -> list[Case]:
+    """What the labs do: wait for a time-out, be refused (by curl, too), hold a queue, meet an ICMP error."""
+    return [case for name in FILES for case in load(SCENARIOS / f"{name}.chaos.yaml").cases if case.adapter != "httpx"]
+
+
+def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0) -> Death:
+    """Fork a host process that runs labs, SIGKILL it at a random moment, and look until nothing of it is left."""
+    mark = f"{os.getpid()}-{next(_numbers)}"
+    pid = os.fork()
+    if pid == 0:
+        os.environ[MARK] = mark
+        _live(todo, chance.random())
+    age = chance.uniform(0, LONGEST)
+    time.sleep(age)  # the random moment itself
+    before = marked(mark)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    seconds, left = gone_after(mark, before, patience)
+    return Death(age, seconds, left, before)
+
+
+def _live(todo: Sequence[Case], seed: float) -> None:
+    """Run labs, four at a time and without end, in a process that never returns."""
+    try:
+        order = random.Random(seed).sample(todo, len(todo))
+        with Netns() as backend, ThreadPoolExecutor(4) as pool:
+            while True:
+                list(pool.map(lambda case: run(case, backend), order))
+    finally:
+        os._exit(1)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below or at which this share of them lies (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]

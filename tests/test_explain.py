@@ -1,0 +1,172 @@
+"""The predictions of explain, held against what really happened: every shipped scenario, and the faults elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chaos import kinds, wire
+from chaos.backends.netns import Netns
+from chaos.errors import ToolMissing
+from chaos.explain import explain
+from chaos.pool import Pool
+from chaos.predict import Prediction, predict, schedule
+from chaos.run import Result, run
+from chaos.scenario import Case, load
+from tests.kinds import Inert
+from tests.source import ROOT
+
+WAITS = "waits for the kernel's timers, all scenarios side by side"
+
+BUSY, FOREVER = 0.3, 1e9
+"""Seconds that a machine with other work may add; the kernel's timers are farther apart than that."""
+
+ELSEWHERE = {
+    "a route of the router that is {kind}": [
+        f"{{route: {{at: router, kind: {kind}}}}}"
+        for kind in ("unreachable", "prohibit", "blackhole", "throw", "missing")
+    ],
+    "a route of the client that is {kind}": [
+        f"{{route: {{at: client, kind: {kind}}}}}"
+        for kind in ("unreachable", "prohibit", "blackhole", "throw", "missing")
+    ],
+    "the link of {node}": [f"{{link-down: {{at: {node}}}}}" for node in ("client", "router", "server")],
+    "{segment} answered at {node}": [
+        f"{{{fault}: {{at: {node}, segment: {segment}{more}}}}}"
+        for fault, more in (("reset", ""), ("icmp", ", type: host-unreachable"), ("drop", ""))
+        for node in ("client", "router", "server")
+        for segment in ("syn", "syn-ack", "ack", "data")
+    ],
+    "the neighbour of the router": ["{no-neighbour: {at: router}}"],
+    "the listener": [
+        *(f"{{{does}: {{at: server, after: {after}}}}}" for does in ("abort", "close") for after in ("accept", "data")),
+        "{forget: {at: server, after: data}}",
+        "{silent: {at: server}}",
+        "{never-accept: {at: server}}",
+    ],
+}
+SCENARIO = """\
+# A fault where no shipped scenario has it.
+family: {family}
+path: {path}
+client: {{use: socket, mode: timeout, timeout: 3600ms}}
+faults: [{fault}]
+expect: {{error: ok}}
+"""
+
+
+def shipped() -> dict[str, Case]:
+    files = sorted((ROOT / "scenarios").rglob("*.chaos.yaml"))
+    return {f"{file.stem.partition('.')[0]}-{case.name}": case for file in files for case in load(file).cases}
+
+
+def elsewhere() -> list[tuple[str, str, str]]:
+    """(fault, family, path) of the faults in places where no scenario has them."""
+    faults = [fault for group in ELSEWHERE.values() for fault in group]
+    direct = [fault for fault in faults if "server" in fault and ("reset" in fault or "icmp" in fault)]
+    return [(it, family, "routed") for it in faults for family in ("ipv4", "ipv6")] + [
+        (it, "ipv4", "direct") for it in direct
+    ]
+
+
+Start = Callable[[Iterable[Case]], list[Future[Result]]]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Runs cases side by side."""
+    with Netns() as session:
+        pool = Pool[Result](lambda case, idle: run(case, session, idle))
+        yield pool.start
+        pool.stop(lambda: None)
+
+
+@pytest.fixture(scope="module")
+def results(start: Start) -> Mapping[str, Future[Result]]:
+    """Every shipped case, started at once."""
+    return dict(zip(shipped(), start(shipped().values()), strict=True))
+
+
+def ended(result: Future[Result]) -> Result:
+    """The result, or a skip where this machine or this user cannot have the case."""
+    try:
+        return result.result()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+def differences(prediction: Prediction, result: Result) -> list[str]:
+    """What of the prediction did not come true."""
+    if result.evidence is None:
+        return list(result.verdict.reasons)
+    outcome = result.evidence.outcome
+    found = []
+    if prediction.errors and outcome.error not in prediction.errors:
+        found.append(f"error: foretold {prediction.errors}, got {outcome.error}")
+    if prediction.phase and outcome.phase != prediction.phase:
+        found.append(f"phase: foretold {prediction.phase}, got {outcome.phase}")
+    low, high = prediction.elapsed
+    if outcome.elapsed is None or not low <= outcome.elapsed <= (high or FOREVER) + BUSY:
+        found.append(f"elapsed: foretold {prediction.elapsed}, got {outcome.elapsed}")
+    if prediction.wire is not None:
+        packets = result.evidence.packets[result.evidence.client]
+        found += [f"wire: {problem}" for problem in wire.match([wire.parse(it) for it in prediction.wire], packets)]
+    return found
+
+
+@pytest.mark.slow(WAITS)
+@pytest.mark.parametrize("name", shipped())
+def test_what_was_foretold_happened(name: str, results: Mapping[str, Future[Result]]) -> None:
+    case, result = shipped()[name], ended(results[name])
+    assert differences(predict(case), result) == []
+    assert result.schedule in (None, schedule(case.setting)), "the sysctls in force are those of the lab"
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_prediction_is_the_scenario_s_own_expectation(name: str) -> None:
+    case = shipped()[name]
+    prediction = predict(case)
+    assert case.expect.error in prediction.errors
+    assert prediction.phase in (None, case.expect.phase) or case.expect.phase is None
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_text_says_what_is_foretold(name: str) -> None:
+    case = shipped()[name]
+    text = explain(case)
+    for error in predict(case).errors:
+        assert error in text
+    for kind, _ in case.faults:
+        assert f"\n{kind}" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.slow(WAITS)
+def test_faults_elsewhere_are_foretold_too(start: Start, tmp_path: Path) -> None:
+    """Each fault at every node and of every kind; what may end in two ways need only end in one of them."""
+    tmp_path.chmod(0o755)
+    cases = {}
+    for number, (fault, family, path) in enumerate(elsewhere()):
+        file = tmp_path / f"{number}.chaos.yaml"
+        file.write_text(SCENARIO.format(fault=fault, family=family, path=path))
+        cases[f"{fault} {family} {path}"] = load(file).cases[0]
+    running = dict(zip(cases, start(cases.values()), strict=True))
+    wrong = {name: differences(predict(cases[name]), result.result()) for name, result in running.items()}
+    assert {name: problems for name, problems in wrong.items() if problems} == {}
+
+
+def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:
+    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    assert predict(case).errors == ("ECONNRESET",)
+    library = replace(case, client=kinds.client("requests", {}), adapter="requests")
+    assert predict(library).errors == ()
+    assert "not foretold" in explain(library)
+
+
+def test_a_fault_that_does_not_say_what_it_does_foretells_nothing() -> None:
+    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    assert predict(replace(case, faults=(("theirs", Inert()),))).errors == ()

@@ -1,0 +1,273 @@
+"""Every kind of fault, against a lab without a kernel: what it does, and that leaving it undoes exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import kinds, topology
+from chaos.backends.fake import Fake, Operation
+from chaos.backends.lab import AgentLab
+from chaos.effect import Effect
+from chaos.errors import CommandFailed, LabError
+from chaos.model import Armed, Family, Fault, Setting
+
+SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
+SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
+
+# kind and parameters (with `family` where it is not IPv4): what is asked of the nodes to arm it, questions left out.
+ARMING: dict[str, list[str]] = {
+    "drop {at: server, segment: syn}": [f"server iptables -A INPUT {SYN} -j DROP"],
+    "drop {at: client, segment: syn}": [f"client iptables -A OUTPUT {SYN} -j DROP"],
+    "drop {at: router, segment: syn-ack}": [
+        "router iptables -A FORWARD -i wire0 -p tcp --sport 8080 --tcp-flags SYN,ACK,RST,FIN SYN,ACK -j DROP"
+    ],
+    "drop {at: router, segment: syn, from: client, to: server, port: 9, family: ipv6}": [
+        f"router ip6tables -A FORWARD -i wire0 -s 2001:db8:0:1::2 -d {SERVER6} {SYN.replace('8080', '9')} -j DROP"
+    ],
+    "drop {at: server, segment: any}": [
+        "server iptables -A INPUT -p tcp --dport 8080 -j DROP",
+        "server iptables -A OUTPUT -p tcp --sport 8080 -j DROP",
+    ],
+    "reset {at: router}": [f"router iptables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with tcp-reset"],
+    "icmp {at: server, type: 3, code: 13}": [
+        f"server iptables -A INPUT {SYN} -j REJECT --reject-with icmp-admin-prohibited"
+    ],
+    "icmp {at: router, type: port-unreachable, family: ipv6}": [
+        f"router ip6tables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with icmp6-port-unreachable"
+    ],
+    "closed-port {at: server}": ["server listener ends"],
+    "never-accept {at: server, backlog: 5}": ["server listener ends", "server listener never-accept accept 5 0"],
+    "backlog-full {at: server, backlog: 1}": ["server listener ends", "server listener never-accept accept 1 2"],
+    "silent {at: server}": ["server listener ends", "server listener silent accept 128 0"],
+    "close {at: server, after: data}": ["server listener ends", "server listener close data 128 0"],
+    "abort {at: server, after: 7}": ["server listener ends", "server listener abort 7 128 0"],
+    "forget {at: server}": ["server listener ends", "server listener forget accept 128 0"],
+    "route {at: client, kind: prohibit}": [f"client ip route add prohibit {SERVER} metric 1"],
+    "route {at: router, kind: unreachable, to: client}": ["router ip route add unreachable 198.18.1.2 metric 1"],
+    "route {at: router, kind: missing, family: ipv6}": [
+        f"router ip route del {SERVER6} dev to-server proto static metric 1024"
+    ],
+    "route {at: client, kind: missing}": [
+        f"client ip route del {SERVER} via 198.18.1.1 dev eth0 proto static metric 1024"
+    ],
+    "no-neighbour {at: client}": [
+        "router sysctl net/ipv4/conf/to-client/arp_ignore=8",
+        "client ip ntable change name arp_cache dev eth0 retrans 100 mcast_probes 3",
+        "client quiesce",
+    ],
+    "no-neighbour {at: router, family: ipv6}": [
+        "server ip6tables -A INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j DROP",
+        "router ip ntable change name ndisc_cache dev to-server retrans 100 mcast_probes 3",
+        "router quiesce",
+    ],
+    "link-down {at: client}": ["client link eth0 down"],
+    "link-down {at: router}": ["router link to-server down"],
+}
+SHOWS = f"127.0.0.1 localhost/198.18.1.2 client/{NOWHERE} server"
+
+
+def test_no_kind_is_forgotten() -> None:
+    tested = {name.partition(" ")[0] for name in ARMING} | {"wrong-address"}
+    assert tested == set(kinds.faults())
+
+
+def parsed(name: str) -> tuple[Fault, Family]:
+    import yaml
+
+    kind, _, text = name.partition(" ")
+    parameters = yaml.safe_load(text)
+    family: Family = parameters.pop("family", "ipv4")
+    return kinds.fault(kind, parameters), family
+
+
+def setting(family: Family = "ipv4") -> Setting:
+    return Setting(topology.find("client-server", Path.cwd()), family=family)
+
+
+@contextmanager
+def lab_of(fake: Fake, family: Family) -> Iterator[AgentLab]:
+    with fake, fake.start(setting(family)) as lab:
+        fake.operations.clear()
+        yield lab
+
+
+def brief(operations: list[Operation]) -> list[str]:
+    """What was done, without the questions."""
+    return [text for operation in operations for text in _brief(operation.node, operation, operation.arguments)]
+
+
+def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if it.name == "firewall" and said["do"] != "count":
+        letter = {"add": "-A", "delete": "-D"}[said["do"]]
+        for rule in said["rules"]:
+            assert rule[-4:-1] == ("-m", "comment", "--comment"), "each rule has a comment of its own"
+            yield f"{node} {said['tool']} {letter} {' '.join(rule[:-4])}"
+    elif it.name == "command" and "show" not in said["argv"]:
+        yield f"{node} {' '.join(said['argv'])}"
+    elif it.name == "sysctl" and said.get("write"):
+        yield from (f"{node} sysctl {name}={value}" for name, value in said["write"])
+    elif it.name == "link":
+        yield f"{node} link {said['interface']} {said['do']}"
+    elif it.name == "names":
+        yield f"{node} names {said['hosts'].strip().replace(chr(10), '/')}"
+    elif it.name == "listener":
+        yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}"
+    elif it.name == "child" and said.get("end"):
+        yield f"{node} {it.child} ends"
+    elif it.name == "quiesce":
+        yield f"{node} quiesce"
+
+
+@pytest.mark.parametrize("name", ARMING)
+def test_arming_does_this_and_nothing_else(name: str) -> None:
+    fault, family = parsed(name)
+    fake = Fake()
+    with lab_of(fake, family) as lab, fault.inject(lab):
+        assert brief(fake.operations) == ARMING[name]
+
+
+@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("raises", [False, True], ids=["body-ends", "body-raises"])
+def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
+    fault, family = parsed(name)
+    fake = Fake()
+    with lab_of(fake, family) as lab:
+        before, target = fake.settings(), lab.target_address
+        with pytest.raises(KeyError) if raises else ExitStack(), fault.inject(lab):
+            armed = fake.settings()
+            assert armed != before
+            if raises:
+                raise KeyError
+        assert fake.settings() == before
+        assert lab.target_address == target
+
+
+@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+def test_whatever_fails_while_it_arms_nothing_of_it_is_left(name: str) -> None:
+    """The n-th operation fails, for every n: what came before is undone."""
+    fault, family = parsed(name)
+    number = 0
+    while fails_at(fault, family, number):
+        number += 1
+    assert number > 0
+
+
+def fails_at(fault: Fault, family: Family, number: int) -> bool:
+    """Whether arming has an operation of this number; it fails, and the lab must be as it was."""
+    left = [number]
+
+    def failing(operation: Operation) -> None:
+        left[0] -= 1
+        if left[0] == -1 and armed:
+            raise CommandFailed(["it"], 1, "fails")
+
+    fake, armed = Fake(failing), []
+    with lab_of(fake, family) as lab:
+        before, left[0] = fake.settings(), number
+        armed.append(True)
+        try:
+            with fault.inject(lab):
+                armed.clear()
+        except CommandFailed:
+            assert fake.settings() == before
+            return True
+    return False
+
+
+def test_faults_nest_and_are_undone_in_reverse_order() -> None:
+    names = ["drop {at: server, segment: syn}", "link-down {at: server}", "route {at: client, kind: prohibit}"]
+    fake = Fake()
+    with lab_of(fake, "ipv4") as lab:
+        with ExitStack() as undo:
+            for name in names:
+                undo.enter_context(parsed(name)[0].inject(lab))
+            fake.operations.clear()
+        assert brief(fake.operations) == [
+            f"client ip route del prohibit {SERVER} metric 1",
+            "server link eth0 up",
+            f"server iptables -D INPUT {SYN} -j DROP",
+        ]
+
+
+def test_a_wrong_address_is_the_client_s_alone() -> None:
+    fake = Fake()
+    with lab_of(fake, "ipv4") as lab, parsed("wrong-address {at: client}")[0].inject(lab):
+        rule, names = brief(fake.operations)
+        assert rule.startswith("router iptables -A ")
+        assert f"-d {NOWHERE}" in rule
+        assert names == f"client names {SHOWS}"
+        assert lab.target_address == NOWHERE
+        assert lab.nodes["client"].call("command", argv=["getent", "hosts", "server"]) == f"{NOWHERE} server\n"
+        assert lab.nodes["server"].call("command", argv=["getent", "hosts", "server"]) == f"{SERVER} server\n"
+
+
+def armed_hits(name: str, **agents: dict[str, Any]) -> int:
+    """What a fault counts when the nodes answer so."""
+    fault, family = parsed(name)
+    fake = Fake()
+    with lab_of(fake, family) as lab, fault.inject(lab) as armed:
+        for node, answers in agents.items():
+            for field, value in answers.items():
+                setattr(fake.agents[node], field, value)
+        return armed.hits()
+
+
+@pytest.mark.parametrize("name", ["drop {at: server, segment: any}", "reset {at: router}"])
+def test_packet_faults_count_what_their_rules_matched(name: str) -> None:
+    rules = len(ARMING[name])
+    assert armed_hits(name, server={"matched": 3}, router={"matched": 3}) == 3 * rules
+    assert armed_hits(name) == 0
+
+
+@pytest.mark.parametrize("kind", ["abort", "forget", "close", "silent"])
+def test_faults_of_the_listener_count_the_connections_it_acted_on(kind: str) -> None:
+    assert armed_hits(f"{kind} {{at: server}}", server={"acted": 2}) == 2
+    assert armed_hits(f"{kind} {{at: server}}") == 0
+
+
+def test_never_accept_counts_the_queue() -> None:
+    assert armed_hits("never-accept {at: server}", server={"queue": {"accept": 1, "backlog": 128}}) == 1
+    assert armed_hits("never-accept {at: server}") == 0
+
+
+def test_nothing_seen_is_no_hit() -> None:
+    for name in ("closed-port {at: server}", "backlog-full {at: server}", "no-neighbour {at: client}"):
+        assert armed_hits(name) == 0
+
+
+def test_routes_that_did_not_change_prove_nothing() -> None:
+    """The doubt is about what was read back, not about what was asked for."""
+    fake = Fake()
+    with lab_of(fake, "ipv4") as lab:
+        fake.agents["client"].answer = lambda name, arguments: "[]"  # type: ignore[method-assign]
+        with parsed("route {at: client, kind: prohibit}")[0].inject(lab) as armed:
+            assert "are what they were" in (doubt_of(armed) or "")
+
+
+def doubt_of(armed: Armed) -> str | None:
+    from chaos.evidence import Evidence
+    from chaos.model import Outcome
+
+    return armed.unproven(Evidence(Outcome("ok", None, 0, 1), "client", {"client": ()}))
+
+
+@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+def test_every_fault_says_what_it_does(name: str) -> None:
+    fault, family = parsed(name)
+    effect: Effect = fault.effect(setting(family))  # type: ignore[attr-defined]
+    assert effect.says
+    assert all(each[:2] in ("> ", "< ") for each in effect.meets)
+
+
+def test_a_dead_agent_is_named() -> None:
+    fake = Fake()
+    with lab_of(fake, "ipv4") as lab:
+        lab.nodes["server"].channel.dead = True
+        fault = parsed("drop {at: server, segment: syn}")[0]
+        with pytest.raises(LabError, match="'server' died"), fault.inject(lab):
+            pass
