@@ -2,7 +2,7 @@
 # when nothing has changed. ARGS goes to pytest: make scenarios ARGS="-k refused -n 2"
 
 PYTHON := .venv/bin/python
-BENCH ?= $(wildcard benchmarks/*.py)
+BENCH ?=
 ARGS ?=
 
 .PHONY: scenarios test lint bench setup
@@ -17,7 +17,7 @@ lint: setup
 	$(PYTHON) -m pytest tests/test_lint.py tests/test_layers.py $(ARGS)
 
 bench: setup
-	set -e; for file in $(BENCH); do echo "== $$file"; $(PYTHON) "$$file"; done
+	$(PYTHON) -m benchmarks $(BENCH)
 
 setup:
 	@scripts/setup

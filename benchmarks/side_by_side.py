@@ -1,4 +1,4 @@
-"""Dropped SYNs side by side: the wall time against T + N x processor time / processors, where T is the kernel's wait."""
+"""Dropped SYNs side by side: wall time against T + N x processor time / processors, where T is the kernel's wait."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 
-from benchmarks.measure import SCENARIOS, Row, descendants, descriptors, machine_s, memory_mib
+from benchmarks.measure import SCENARIOS, Row, descendants, descriptors, memory_mib, session_s
 from chaos.backends.netns import Netns
 from chaos.pool import Pool
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 
-COUNTS = (1, 10, 100, 1000)
+COUNTS = [int(count) for count in os.environ.get("BENCH_COUNTS", "1 10 100 1000").split()]
 KERNEL_S = 3.03
 """Two SYNs: 1 s and 2 s until the kernel gives up, and a jiffy or two."""
 BARS = {100: KERNEL_S + 2, 1000: 20.0}
@@ -30,11 +30,12 @@ def _side_by_side(case: Case, count: int) -> Iterator[Row]:
     with Netns() as backend:
         run_one = Pool[Result](lambda one, idle: run(one, backend, idle))
         at_rest, watch = descriptors(), Watch()
-        machine, started = machine_s(), time.monotonic()
+        spent, started = session_s(), time.monotonic()
         with watch:
             results = [future.result() for future in run_one.start([case] * count)]
-        wall, processor = time.monotonic() - started, (machine_s() - machine) / count
+        wall = time.monotonic() - started
         run_one.stop(lambda: None)
+        processor = (session_s() - spent) / count
     right = sum(result.verdict.kind == "PASS" for result in results)
     limit = KERNEL_S + count * processor / (os.cpu_count() or 1)
     name = f"{count} dropped SYNs"
@@ -42,19 +43,19 @@ def _side_by_side(case: Case, count: int) -> Iterator[Row]:
     yield Row(f"{name}: processor a scenario", processor * 1000, "ms")
     yield Row(f"{name}: wrong verdicts", count - right, "", 0)
     yield Row(f"{name}: descriptors at most", watch.descriptors - at_rest, "", None, f"{watch.labs} labs at once")
-    if watch.labs:
-        yield Row(f"{name}: memory a lab", watch.memory / watch.labs, "MiB", None, "proportional set size")
+    if watch.sized:
+        yield Row(f"{name}: memory a lab", watch.memory / watch.sized, "MiB", None, "proportional set size")
 
 
 class Watch:
-    """Looks twice a second at what the session has, until it ends; keeps the greatest of each.
+    """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are.
 
     A lab is four processes at the least: its first one and the agents of client, server and router. Their number is
     taken from the descriptors: one for its status, one for each agent.
     """
 
     def __init__(self) -> None:
-        self.descriptors, self.labs, self.memory = 0, 0, 0.0
+        self.descriptors, self.labs, self.sized, self.memory = 0, 0, 0, 0.0
         self._rest = descriptors()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -72,4 +73,5 @@ class Watch:
             now = descriptors()
             if now > self.descriptors:
                 self.descriptors, self.labs = now, (now - self._rest) // 4
-                self.memory = memory_mib(descendants(os.getpid()))
+            if self.labs and now < self.descriptors and not self.memory:
+                self.memory, self.sized = memory_mib(descendants(os.getpid())), (now - self._rest) // 4

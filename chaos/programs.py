@@ -10,8 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-READS = ["    while connection.recv(65536): pass"]
-SERVES = ["    while data := connection.recv(65536): connection.sendall(data)"]
+SERVES = [
+    "    try:",
+    "        while data := connection.recv(65536): connection.sendall(data)",
+    "    except ConnectionError: pass  # the next one is served all the same",
+]
+READS = [line.replace("connection.sendall(data)", "pass") for line in SERVES]
 CLOSES = ["    connection.close()"]
 LINGER = ['    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))']
 REPAIR = ["    connection.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR"]
@@ -56,7 +60,11 @@ def client(job: Mapping[str, Any]) -> str:
     steps = {
         "connect": _connect(job),
         "send": [f'sock.sendall(b{request}.rjust({len(job["request"])}, b"."))'],
-        "recv": ["print(sock.recv(65536))"],
+        "recv": [
+            'answer = b""',
+            'while b"hello" not in answer and (data := sock.recv(65536)): answer += data',
+            "print(answer[-80:])",
+        ],
         "hold": ["time.sleep(1)  # look meanwhile: ss -tan; ss -ltn"],
     }
     for step in job["steps"]:

@@ -25,12 +25,8 @@ EARLY = 0.004
 LATE_SHARE, LATE = 0.125, 0.050
 """A measured time may be late by this share of itself, and by this many seconds."""
 
-
 TICKS = 2
 """Of a compressed interval, and late by as many jiffies: its rounding up, and the place in a tick where it began."""
-
-SPARE = 2
-"""Jiffies that a compressed interval may be late, and half as many that it may be early, on a busy machine."""
 
 BUSY = 0.4
 """Seconds that a client may return late from a compressed connect(): what an eighth of 3 s leaves to a `short` one."""
@@ -86,17 +82,17 @@ class Schedule:
     def intervals(self) -> list[tuple[float, float, float]]:
         """Between each SYN and the next: how many units, and the seconds that it lasts at least and at most.
 
-        This is what the kernel's timers do; a verdict allows SPARE more.
+        This is what the kernel's timers do. A verdict allows LATE more, and a jiffy less.
         """
         rto, late = self.unit.rto, TICKS * self.unit.jiffy
         gaps = [after - before for before, after in pairwise(self.sends)]
         return [(round(gap / rto, 6), gap, gap * (1 + LATE_SHARE) + late) for gap in gaps]
 
     def _out_of_shape(self, sent: Sequence[float]) -> list[str]:
-        found, spare = [], SPARE * self.unit.jiffy
+        found = []
         steps = zip(self.intervals(), pairwise(sent), strict=False)
         for number, ((units, least, most), (before, after)) in enumerate(steps, 1):
-            low, high, got = least - spare / 2, most + spare, after - before
+            low, high, got = least - self.unit.jiffy, most + LATE, after - before
             if not low <= got <= high:
                 wanted = f"{units:g} units ({low * 1000:.1f}..{high * 1000:.1f} ms) after SYN {number}"
                 found.append(f"expected SYN {number + 1} {wanted}, got {got * 1000:.1f} ms")

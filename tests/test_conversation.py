@@ -109,6 +109,22 @@ def test_a_handshake_with_a_hole_contradicts_itself(place: int) -> None:
     assert contradictions(FULL[:place] + FULL[place + 1 :])
 
 
+ECHO = talk("> syn", "< syn-ack", "> ack", "> data", "< ack", "> data", "< data", "< data", "> ack", "> fin", "< ack")
+
+
+@pytest.mark.parametrize("place", [3, 5, 6, 7, 9])
+def test_bytes_that_are_acknowledged_and_never_captured_contradict_themselves(place: int) -> None:
+    assert contradictions(ECHO) == []
+    assert "were captured without a hole" in contradictions(ECHO[:place] + ECHO[place + 1 :])[0]
+
+
+def test_a_retransmission_and_a_wrap_are_no_hole() -> None:
+    assert contradictions((*ECHO[:4], *ECHO[3:])) == []
+    wrapped = talk("> syn", "< syn-ack", "> ack", "> data", "< ack", "< data", "> ack", j=2**32 - 3, k=2**32 - 3)
+    assert contradictions(wrapped) == []
+    assert contradictions((*wrapped[:3], *wrapped[4:]))
+
+
 @pytest.mark.parametrize(
     ("protocol", "kind", "code", "name"),
     [

@@ -1,4 +1,4 @@
-"""What the documentation says is what happens: scenarios that it names exist and pass, packets that it quotes are seen."""
+"""What the documentation says is what happens: its scenarios pass, its packets are seen."""
 
 from __future__ import annotations
 

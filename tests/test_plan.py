@@ -52,6 +52,7 @@ def case_of(name: str) -> Case:
     return load(ROOT / "scenarios" / f"{name}.chaos.yaml").cases[0]
 
 
+@pytest.mark.slow("makes a plan of every shipped case")
 def test_every_case_has_a_plan_that_a_shell_can_read() -> None:
     text = "\n".join(plan(case) for case in cases())
     done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=20, check=False)

@@ -146,16 +146,22 @@ class Netns:
         finally:
             for sock in (theirs, *(pair[1] for pair in pairs)):
                 sock.close()
-        _await_ready(status)
+        try:
+            _await_ready(status)
+        except EOFError:
+            alive = self._process is not None and self._process.poll() is None
+            died = "a lab's first process died" if alive else "the netns session died"
+            raise LabError(f"{died} while a lab was starting") from None
         return channels
 
 
 def _await_ready(status: socket.socket) -> None:
+    """EOFError when whoever builds the lab has died."""
     if not readable([status.fileno()], START):
         raise LabError(f"a lab was not ready within {START:g} s")
     answer = status.recv(4096)
     if not answer:
-        raise LabError("a lab's first process died while it was starting")
+        raise EOFError
     message = json.loads(answer)
     if "error" in message:
         raise LabError(f"a lab could not be built: {message['error']}")
