@@ -112,13 +112,12 @@ class Run:
     def result(self) -> Result:
         """All legs, then the check. A failed baseline ends the run before anything is armed."""
         case, lab = self._case, self._lab
-        baseline = self._healthy("baseline", BASELINE)
+        baseline = self._baseline()
         if not baseline.ok:
             return self._conclude(Result(case, invalid(f"baseline: {baseline.reason}"), 0.0))
         evidence, faults, schedule = self._attempt()
         self._clock.lap("withdraw")
-        lab.quiesce()
-        self._clock.lap("quiesce")
+        self._quiesce()
         recovery = self.recover()
         evidence = replace(evidence, lost=lab.lost)
         verdict = check(case.expect, evidence, faults, baseline, recovery, schedule)
@@ -133,24 +132,34 @@ class Run:
 
     def leg(self, name: str) -> Leg:
         """One healthy round trip, and its traces removed."""
+        leg = self._round_trip(name)
+        self._quiesce()
+        return leg
+
+    def _round_trip(self, name: str) -> Leg:
         outcome = self._probe.attempt(self._lab)
         self._clock.lap(name)
-        self._lab.quiesce()
-        self._clock.lap("quiesce")
         if outcome.error == "ok":
             return Leg(ok=True)
         said = outcome.message or outcome.stderr.strip()
         got = f"the client got {outcome.error or 'an error'} on a healthy network"
         return Leg(ok=False, reason=f"{got}: {said}" if said else got)
 
-    def recover(self) -> Leg:
-        """Healthy round trips until one succeeds, for five seconds."""
-        return self._healthy("recovery", RECOVERY)
+    def _quiesce(self) -> None:
+        self._lab.quiesce()
+        self._clock.lap("quiesce")
 
-    def _healthy(self, name: str, within: float) -> Leg:
-        deadline = time.monotonic() + within
-        while not (leg := self.leg(name)).ok and time.monotonic() < deadline:
+    def _baseline(self) -> Leg:
+        deadline = time.monotonic() + BASELINE
+        while not (leg := self.leg("baseline")).ok and time.monotonic() < deadline:
             pass
+        return leg
+
+    def recover(self) -> Leg:
+        """Healthy round trips until one succeeds, for five seconds. The lab ends with it: its traces stay."""
+        deadline = time.monotonic() + RECOVERY
+        while not (leg := self._round_trip("recovery")).ok and time.monotonic() < deadline:
+            self._quiesce()
         return leg
 
     # -- the attempt

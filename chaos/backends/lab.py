@@ -91,14 +91,18 @@ class AgentLab:
         return self._gateways[end] if node == ROUTER else self.nodes[node].address
 
     def open(self) -> None:
-        """Start the wire, the captures and the healthy listener."""
+        """Start the captures, the wire and the healthy listener, all at once; return when each is ready."""
+        asked = {
+            name: self.nodes[name].channel.send("capture", {"do": "start", "interface": self.nodes[name].interface})
+            for name in self.captured
+        }
         if ROUTER in self.nodes and self.setting.path == "routed":
-            router = self.nodes[ROUTER]
-            self._wire = router.start("wire", delay=self.setting.rtt / 2, interface="wire1")
-            self._wire.expect("ready", QUICK)
-        for name in self.captured:
-            self.nodes[name].call("capture", do="start", interface=self.nodes[name].interface)
+            self._wire = self.nodes[ROUTER].start("wire", delay=self.setting.rtt / 2, interface="wire1")
         self._listen("serve", {})
+        if self._wire is not None:
+            self._wire.expect("ready", QUICK)
+        for name, number in asked.items():
+            self.nodes[name].channel.result(number)
 
     # -- the listener
 

@@ -163,7 +163,7 @@ class Document:
     faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()
     client: Annotated[Any, Field(description="who connects")] = None
     expect: Annotated[Any, Field(description="what must happen")] = None
-    timing: Annotated[Timing, Field(description="the kernel's schedule: short is 3 s, real 131 s, compressed 1.1")] = "short"
+    timing: Annotated[Timing, Field(description="the kernel's schedule: short 3 s, real 131, compressed 1.1")] = "short"
     cases: Annotated[Any, Field(description="variants, each overriding client and expect")] = None
     matrix: Annotated[Matrix, Field(description="axes to multiply: {family: [ipv4, ipv6]}")] = Matrix()
     tags: Annotated[tuple[Tag, ...], Field(description="pytest markers")] = ()
