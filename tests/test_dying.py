@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -150,8 +151,9 @@ class TestMissing:
     def poor(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A PATH with `ip` and a shell, and without iptables and curl."""
         for tool in ("ip", "sh", "bash"):
-            found = [Path(folder, tool) for folder in os.environ["PATH"].split(":") if Path(folder, tool).exists()]
-            (tmp_path / tool).symlink_to(found[0])
+            found = shutil.which(tool)
+            assert found is not None
+            (tmp_path / tool).symlink_to(found)
         monkeypatch.setenv("PATH", str(tmp_path))
 
     @pytest.mark.parametrize("name", ["timeout/dropped-syn", "refused/firewall-reset", "timeout/wrong-address"])

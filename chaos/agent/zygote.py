@@ -71,6 +71,7 @@ def serve(control: socket.socket) -> None:
     for name in sorted(os.listdir(os.path.dirname(__file__))):
         if name.endswith(".py") and not name.startswith("__"):
             importlib.import_module(f"chaos.agent.{name[:-3]}")
+    importlib.import_module("encodings.idna")  # getaddrinfo() of a name needs it, 2 ms in each child otherwise
     gc.collect()
     gc.freeze()  # what is loaded now is shared by all labs; a collection would copy its pages
     own_pid_ns = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY)

@@ -204,9 +204,12 @@ class AgentLab:
         self.release()
         if self._listener is not None:
             self._listener.forget_connections()
-        everywhere(self.nodes, "quiesce")
         self.drain()
-        everywhere(self.nodes, "quiesce")
+        self.drain()  # what was under way may have been answered with a RST, which arrives before neighbours are flushed
+        gone = everywhere(self.nodes, "quiesce")
+        if any(each["sockets"] for each in gone.values()):  # what was destroyed may have told its peer
+            self.drain()
+            everywhere(self.nodes, "quiesce")
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
         until(condition, what, deadline, self.nodes)
