@@ -16,7 +16,8 @@ from chaos.schedule import SECOND
 
 QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
-SENTINEL_PORT = 9
+PASSES = 8
+"""How often quiesce looks at most; usually the second look finds nothing left to remove."""
 
 
 class OurListener:
@@ -204,12 +205,11 @@ class AgentLab:
         self.release()
         if self._listener is not None:
             self._listener.forget_connections()
-        self.drain()
-        self.drain()  # what was under way may have been answered with a RST, which arrives before neighbours are flushed
-        gone = everywhere(self.nodes, "quiesce")
-        if any(each["sockets"] for each in gone.values()):  # what was destroyed may have told its peer
+        for _ in range(PASSES):  # what was destroyed may tell its peer, which warms neighbours again
             self.drain()
-            everywhere(self.nodes, "quiesce")
+            gone = everywhere(self.nodes, "quiesce")
+            if not any(count for each in gone.values() for count in each.values()):
+                return
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
         until(condition, what, deadline, self.nodes)
