@@ -10,7 +10,8 @@ from chaos.agent import diag
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent, Pipe
 
-QUICK, SLOW, QUICK_FOR = 0.002, 0.02, 0.5
+SHORTEST, LONGEST, SHARE = 0.002, 0.1, 8
+"""Seconds between two looks: an eighth of the time since the last change, within these bounds."""
 
 
 def run(agent: Agent, *, port: int) -> int:
@@ -24,28 +25,29 @@ def run(agent: Agent, *, port: int) -> int:
 
 
 def sample(port: int, pipe: Pipe) -> None:
-    """Look often at first, when handshakes are quick, then less often. A sleep here is the sampling period itself."""
+    """Look often while states change, then less and less: a state that lasts is met, and a long wait costs little."""
     seen: list[tuple[int, str]] = []
     last: dict[bytes, str] = {}
-    started = before = time.time_ns()
+    changed = before = time.time_ns()
     gap = 0
     pipe.write({"ready": True})
     with Netlink(diag.NETLINK_SOCK_DIAG) as netlink:
         while True:
-            stop, _, _ = select.select([pipe.reader], [], [], period(started))
+            stop, _, _ = select.select([pipe.reader], [], [], period(time.time_ns() - changed))
             now = time.time_ns()
             for found in diag.sockets(netlink):
                 if port in (found.sport, found.dport) and last.get(found.identity[:36]) != found.state:
                     last[found.identity[:36]] = found.state
                     seen.append((now, found.state))
+                    changed = now
             gap, before = max(gap, now - before), now
             if stop:
                 pipe.write(report(seen, gap) if "stop" in pipe.next() else {"looked": True})
 
 
-def period(started_ns: int) -> float:
+def period(since_change_ns: int) -> float:
     """Seconds until the next look."""
-    return QUICK if time.time_ns() - started_ns < QUICK_FOR * 1e9 else SLOW
+    return min(LONGEST, max(SHORTEST, since_change_ns / 1e9 / SHARE))
 
 
 def report(seen: list[tuple[int, str]], gap_ns: int) -> dict[str, Any]:
