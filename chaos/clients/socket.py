@@ -70,9 +70,9 @@ class Socket:
 
     def attempt(self, lab: Lab) -> Outcome:
         """Play the steps in the node; the sockets stay open until the lab is quiesced."""
+        started_ns = time.time_ns()
         running = lab.nodes[self.node].start("connect", **self._job(lab.setting))
         lab.on_quiesce(lambda: _release(running))
-        started_ns = time.time_ns()
         end = time.monotonic() + deadline(lab.setting, self.timeout)
         while (event := running.next(max(0.0, end - time.monotonic()))) is not None:
             if "outcome" in event:
