@@ -127,7 +127,7 @@ def build(spec: Spec, namespaces: dict[str, int]) -> None:
             for link in spec["links"]:
                 _build_hub_side(netlink, link, namespaces, bridged=spec["bridged"] is not None)
             if spec["wire"]:
-                _build_wire(netlink, spec["links"])
+                build_wire(netlink, [link["hub_interface"] for link in spec["links"]])
     for link in spec["links"]:
         kernel.setns(namespaces[link["node"]], kernel.CLONE_NEWNET)
         with Netlink() as netlink:
@@ -151,8 +151,8 @@ def _build_hub_side(netlink: Netlink, link: LinkSpec, namespaces: dict[str, int]
         netlink.route(address, name)
 
 
-def _build_wire(netlink: Netlink, links: list[LinkSpec]) -> None:
-    """What comes in from a node leaves by wire0, where the relay (wire.py) holds wire1 and gives it back later.
+def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
+    """What comes in from a node, by one of these interfaces, leaves by wire0, where the relay (wire.py) holds wire1 and gives it back later.
 
     wire0 has no ARP: its frames carry its own address as destination, so that wire1 ignores them (not addressed to
     it) and wire0 accepts them when the relay returns them unchanged.
@@ -162,8 +162,8 @@ def _build_wire(netlink: Netlink, links: list[LinkSpec]) -> None:
     kernel.checksum_in_software(WIRE)
     for six in (False, True):
         netlink.route(None, WIRE, table=WIRE_TABLE, six=six)
-        for link in links:
-            netlink.rule(link["hub_interface"], WIRE_TABLE, six=six)
+        for interface in interfaces:
+            netlink.rule(interface, WIRE_TABLE, six=six)
 
 
 def _fork_agent(node: NodeSpec, namespaces: dict[str, int], fd: int, fds: list[int]) -> None:

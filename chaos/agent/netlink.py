@@ -6,6 +6,7 @@ Layouts: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,neighbo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -15,7 +16,7 @@ from types import TracebackType
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 18, 20, 24
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 18, 20, 21, 22, 24
 RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
@@ -144,6 +145,14 @@ class Netlink:
         body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, socket.if_nametoindex(interface))
         body += attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
         self.request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL, f"ip address add {address} dev {interface}")
+
+    def flush_addresses(self, interface: str) -> None:
+        """ip address flush dev INTERFACE: its connected routes, and those through it by a gateway, go too."""
+        index = socket.if_nametoindex(interface)
+        for entry in list(self.dump(RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0))):
+            if struct.unpack_from("=I", entry, 4)[0] == index:
+                with contextlib.suppress(OSError):  # a secondary address goes with its primary
+                    self.request(RTM_DELADDR, entry, what=f"ip address flush dev {interface}")
 
     def route(
         self, destination: str | None, interface: str, *, via: str | None = None, table: int = 0, six: bool = False

@@ -107,6 +107,10 @@ class Agent:
         """Call back when the descriptor can be read."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
+    def unwatch(self, fd: int) -> None:
+        """Call back no more."""
+        self._selector.unregister(fd)
+
     def fork(self, work: Callable[[Pipe], None]) -> int:
         """Run `work(pipe)` in a child and return its number; what it writes to the pipe are its events."""
         ours, theirs = socket.socketpair()

@@ -82,15 +82,21 @@ class Channel:
         if not readable([self.reader], timeout):
             return False
         try:
-            data = os.read(self.reader, 1 << 18)
+            data = self._receive()
         except ConnectionResetError:
             data = b""
+        if data is None:
+            return True
         if not data:
             raise self._died()
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._sort(json.loads(line))
         return True
+
+    def _receive(self) -> bytes | None:
+        """What one read(2) brings: empty at the end of the stream, None when it was nothing for us."""
+        return os.read(self.reader, 1 << 18)
 
     def _sort(self, message: Mapping[str, Any]) -> None:
         if "id" in message:

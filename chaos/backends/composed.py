@@ -1,0 +1,151 @@
+"""The Compose file of a lab: what `docker compose config` says, with the router and the agents added.
+
+    every service   stays what it is, on the lab's one internal network, with an address of ours and nothing published
+    router          a node image; it routes and holds the wire
+    NAME.agent      beside each service that is not our own node image: a sidecar in its network namespace
+
+A node image carries its agent itself. What two labs at once could not each have to itself is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chaos.backends import image
+from chaos.model import ROUTER, Family, Setting
+
+SLICES: Final = 512
+"""/24s of 198.18.0.0/15 (RFC 2544), and as many /64s of 2001:db8::/32 (RFC 3849)."""
+GATEWAY, ROUTER_HOST, FIRST_HOST, NOWHERE = 1, 2, 10, 254
+NETWORK: Final = "lab"
+SIDECAR: Final = ".agent"
+IDLE: Final = (None, ["sleep", "infinity"])
+CAPABILITIES: Final = ["NET_ADMIN", "NET_RAW"]
+"""Interfaces, routes, rules, sockets of others (sock_diag), TCP_REPAIR; AF_PACKET."""
+OF_THE_CLIENT: Final = ["KILL", "SYS_PTRACE"]
+"""To end a client that hangs in its own container: signals, and whose environment has our mark."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One lab's share of the address space, by number from 0 to SLICES - 1."""
+
+    number: int
+
+    def subnet(self, family: Family) -> str:
+        """The lab's network."""
+        return f"{self._prefix(family)}0/24" if family == "ipv4" else f"{self._prefix(family)}/64"
+
+    def address(self, host: int, family: Family) -> str:
+        """The address of a host in it."""
+        return f"{self._prefix(family)}{host}" if family == "ipv4" else f"{self._prefix(family)}{host:x}"
+
+    def _prefix(self, family: Family) -> str:
+        if family == "ipv6":
+            return f"2001:db8:{self.number:x}::"
+        return f"198.{18 + self.number // 256}.{self.number % 256}."
+
+
+def refusals(config: Mapping[str, Any]) -> list[str]:
+    """What of this file cannot be kept apart, in words; nothing when all of it can."""
+    found = [text for name, service in config["services"].items() for text in _of_service(name, service)]
+    for kind in ("networks", "volumes"):
+        for name, one in (config.get(kind) or {}).items():
+            if one and one.get("external"):
+                found.append(f"{kind[:-1]} `{name}` is external: a lab shares nothing with the outside")
+    return found
+
+
+def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
+    at = f"service `{name}`"
+    mode = service.get("network_mode")
+    if mode not in (None, "bridge"):
+        yield f"{at}: network_mode `{mode}`: the lab needs the service in a network namespace of its own"
+    for key in ("privileged", "container_name", "external_links", "devices", "mac_address"):
+        if service.get(key):
+            yield f"{at}: `{key}` cannot be kept apart from the host or from another lab"
+    for key in ("pid", "ipc", "userns_mode", "uts", "cgroup"):
+        if service.get(key) not in (None, "private", "shareable"):
+            yield f"{at}: `{key}: {service[key]}` cannot be kept apart from the host"
+    for network, options in (service.get("networks") or {}).items():
+        for key in ("ipv4_address", "ipv6_address", "mac_address"):
+            if options and options.get(key):
+                yield f"{at}: fixed `{key}` in network `{network}`: addresses are assigned by the lab"
+    for volume in service.get("volumes") or ():
+        if volume.get("type") == "bind" and not volume.get("read_only"):
+            yield f"{at}: {volume.get('source')} of the host is mounted writable: mount it read-only (`:ro`)"
+    replicas = service.get("scale") or (service.get("deploy") or {}).get("replicas") or 1
+    if replicas != 1:
+        yield f"{at}: {replicas} replicas: a node is one container"
+
+
+def carries_agent(service: Mapping[str, Any]) -> bool:
+    """Whether the service is our own node image doing nothing, so that the agent can be what it runs."""
+    idle = service.get("command") in IDLE and not service.get("entrypoint")
+    return image.is_ours(service.get("image")) and idle
+
+
+DROPPED: Final = ("ports", "build", "profiles", "links", "networks", "network_mode", "restart", "x-chaos", "scale")
+
+
+def generate(
+    config: Mapping[str, Any], setting: Setting, share: Slice, labels: Mapping[str, str], project: str
+) -> dict[str, Any]:
+    """The whole file, as data."""
+    named = {NETWORK: _network(setting.family, share, labels)}
+    volumes = {name: {**(one or {}), "labels": dict(labels)} for name, one in (config.get("volumes") or {}).items()}
+    for volume in volumes.values():
+        volume.pop("name", None)  # so that it is the project's
+    kept = {key: config[key] for key in ("configs", "secrets") if key in config}
+    return {"name": project, "services": dict(_services(config, setting, share, labels)), "networks": named} | (
+        {"volumes": volumes} if volumes else {}
+    ) | kept  # fmt: skip
+
+
+def _network(family: Family, share: Slice, labels: Mapping[str, str]) -> dict[str, Any]:
+    families: Sequence[Family] = ("ipv4", "ipv6") if family == "ipv6" else ("ipv4",)
+    pools = [{"subnet": share.subnet(each), "gateway": share.address(GATEWAY, each)} for each in families]
+    more = {"enable_ipv6": True} if family == "ipv6" else {}
+    return {"internal": True, "labels": dict(labels), "ipam": {"config": pools}, **more}
+
+
+def _services(
+    config: Mapping[str, Any], setting: Setting, share: Slice, labels: Mapping[str, str]
+) -> Iterator[tuple[str, Any]]:
+    for index, (name, service) in enumerate(config["services"].items()):
+        kept = {key: value for key, value in service.items() if key not in DROPPED}
+        kept["image"] = service.get("image") or f"{config['name']}-{name}"
+        kept["labels"] = {**(kept.get("labels") or {}), **labels}
+        kept["networks"] = _place(share, FIRST_HOST + index, setting.family)
+        if carries_agent(service):
+            yield name, kept | _agent(name, labels) | {"init": True, "labels": kept["labels"]}
+            continue
+        yield name, kept
+        more = OF_THE_CLIENT if name == setting.client else []
+        beside = {"network_mode": f"service:{name}"} | ({"pid": f"service:{name}"} if more else {"init": True})
+        yield name + SIDECAR, _agent(name, labels, more) | beside
+    if setting.path == "routed":
+        yield ROUTER, _agent(ROUTER, labels) | {"init": True, "networks": _place(share, ROUTER_HOST, setting.family)}
+
+
+def _place(share: Slice, host: int, family: Family) -> dict[str, Any]:
+    """Docker is told what we assign, so that it gives nothing else; the agent makes host addresses of them."""
+    return {NETWORK: {f"{each}_address": share.address(host, each) for each in ("ipv4", family)}}  # type: ignore[arg-type]
+
+
+def _agent(node: str, labels: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, Any]:
+    """A container that is an agent: least capabilities, its sysctls writable, its output kept nowhere."""
+    return {
+        "image": image.tag(),
+        "entrypoint": None,
+        "command": ["python3", "-m", "chaos.agent.serve", node],
+        "stdin_open": True,
+        "cap_drop": ["ALL"],
+        "cap_add": [*CAPABILITIES, *more],
+        "security_opt": ["systempaths=unconfined", "no-new-privileges:true"],
+        "logging": {"driver": "none"},
+        "labels": dict(labels),
+        "pull_policy": "never",
+    }

@@ -1,0 +1,61 @@
+"""What a run has made in the engine, and its removal: only what carries the run's labels, never anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from chaos.backends import runs
+from chaos.errors import LabError
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+AT_ONCE = 8
+
+
+def remove(api: APIClient, label: str) -> int:
+    """Remove containers, networks and volumes with this label (`NAME` or `NAME=VALUE`); how many there were."""
+    filters = {"label": label}
+    containers = [it["Id"] for it in api.containers(all=True, filters=filters)]
+    _all(lambda one: api.remove_container(one, force=True, v=True), containers)
+    networks = [it["Id"] for it in api.networks(filters=filters)]
+    _all(api.remove_network, networks)
+    volumes = [it["Name"] for it in api.volumes(filters=filters)["Volumes"] or ()]
+    _all(lambda one: api.remove_volume(one, force=True), volumes)
+    return len(containers) + len(networks) + len(volumes)
+
+
+def _all(do: Callable[[str], Any], ids: Iterable[str]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(lambda one: _one(do, one), ids))
+
+
+def _one(do: Callable[[str], Any], name: str) -> None:
+    """Once; what another remover was quicker with is no matter."""
+    from docker.errors import APIError, NotFound
+
+    try:
+        do(name)
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code != 409:  # its removal is already in progress, or a container still leaves the network
+            raise LabError(f"the engine does not remove {name[:20]}: {error.explanation or error}") from error
+
+
+def found(api: APIClient) -> Mapping[str, Mapping[str, str]]:
+    """The runs that have anything in the engine: their labels by run id."""
+    filters = {"label": runs.RUN}
+    everything = [*api.containers(all=True, filters=filters), *api.networks(filters=filters)]
+    everything += api.volumes(filters=filters)["Volumes"] or ()
+    return {labels[runs.RUN]: labels for it in everything if (labels := it.get("Labels") or {})}
+
+
+def remove_dead(api: APIClient) -> list[str]:
+    """Remove all runs whose owner is dead, and none that lives; their ids."""
+    gone = [run for run, labels in found(api).items() if runs.dead(labels)]
+    for run in gone:
+        remove(api, f"{runs.RUN}={run}")
+    return sorted(gone)
