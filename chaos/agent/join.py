@@ -26,6 +26,7 @@ def run(
         kernel.write_sysctl(name, value)
     with Netlink() as netlink:
         netlink.flush_addresses(interface)
+        netlink.flush_routes(interface)
         for address, prefix in addresses:
             netlink.address(interface, address, prefix)
         for destination, via in routes:

@@ -16,7 +16,8 @@ from types import TracebackType
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 18, 20, 21, 22, 24
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 18, 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
@@ -153,6 +154,15 @@ class Netlink:
             if struct.unpack_from("=I", entry, 4)[0] == index:
                 with contextlib.suppress(OSError):  # a secondary address goes with its primary
                     self.request(RTM_DELADDR, entry, what=f"ip address flush dev {interface}")
+
+    def flush_routes(self, interface: str) -> None:
+        """ip route flush table main dev INTERFACE, in both families."""
+        index = struct.pack("=I", socket.if_nametoindex(interface))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for entry in list(self.dump(RTM_GETROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0))):
+                if entry[4] == RT_TABLE_MAIN and attributes(entry[12:]).get(RTA_OIF) == index:
+                    with contextlib.suppress(ProcessLookupError):  # ESRCH: it went with another
+                        self.request(RTM_DELROUTE, entry, what=f"ip route flush dev {interface}")
 
     def route(
         self, destination: str | None, interface: str, *, via: str | None = None, table: int = 0, six: bool = False
