@@ -62,7 +62,7 @@ class Live:
         self.strict: bool = config.getoption("chaos_strict")
         self._keep: artifacts.Keep = config.getoption("chaos_artifacts")
         self._folder = config.invocation_params.dir / artifacts.FOLDER
-        self._pool = Pool(self._work, config.getoption("chaos_jobs"))
+        self._pool = Pool(self._work, config.getoption("chaos_jobs"), self.backend.labs)
         self._asked: dict[items.CaseItem, Future[Ended]] = {}
         self._all: list[Future[Ended]] = []
         self._markers: set[str] = set()

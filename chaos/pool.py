@@ -96,9 +96,13 @@ class Pending(Generic[T]):
 
 
 class Pool(Generic[T]):
-    """Runs cases in threads of its own. `work` is given a case and what to enter while it waits."""
+    """Runs cases in threads of its own. `work` is given a case and what to enter while it waits.
 
-    def __init__(self, work: Callable[[Case, Idle], T], jobs: int | None = None) -> None:
+    `jobs` are at work at once, in at most `labs` labs.
+    """
+
+    def __init__(self, work: Callable[[Case, Idle], T], jobs: int | None = None, labs: int = LABS) -> None:
+        self._labs = labs
         self._work, self._turns = work, Turns(jobs or auto_jobs())
         self._lock = threading.Lock()
         self._shared: deque[Pending[T]] = deque()
@@ -150,7 +154,7 @@ class Pool(Generic[T]):
             return None
         if self._shared:
             nodes = 1 + max(len(one.case.setting.topology.services) for one in (self._shared[0], *self._running))
-            return self._shared.popleft() if len(self._running) < auto_labs(nodes) else None
+            return self._shared.popleft() if len(self._running) < min(self._labs, auto_labs(nodes)) else None
         return self._exclusive.popleft() if self._exclusive and not self._running else None
 
     def _run(self, one: Pending[T]) -> None:

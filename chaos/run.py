@@ -119,6 +119,7 @@ class Run:
         self._clock.lap("withdraw")
         self._quiesce()
         recovery = self.recover()
+        lab.recovered = recovery.ok
         evidence = replace(evidence, lost=lab.lost)
         verdict = check(case.expect, evidence, faults, baseline, recovery, schedule)
         return self._conclude(Result(case, verdict, 0.0, evidence, tuple(faults), schedule=schedule))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 EMBEDDED: Final = "netns"
+LABS: Final = 256
 NO_NETWORK: Final = "fake"
 """Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""
 
@@ -64,6 +65,11 @@ class Shared:
         self._session: Session | None = None
         self._gone: LabError | None = None
 
+    @property
+    def labs(self) -> int:
+        """Labs that may be alive at once: a backend whose labs are not cheap says how many."""
+        return int(getattr(self._class, "labs", LABS))
+
     def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
         """A running lab for this setting. Raises LabError when there can be none."""
         return self._open().start(setting)
@@ -71,7 +77,7 @@ class Shared:
     def _open(self) -> Session:
         with self._lock:
             if self._gone is not None:
-                raise LabError(str(self._gone)) from self._gone
+                raise self._gone
             if self._session is None:
                 try:
                     self._session = self._stack.enter_context(self._class())

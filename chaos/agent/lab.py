@@ -152,7 +152,7 @@ def _build_hub_side(netlink: Netlink, link: LinkSpec, namespaces: dict[str, int]
 
 
 def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
-    """What comes in from a node, by one of these interfaces, leaves by wire0, where the relay (wire.py) holds wire1 and gives it back later.
+    """What comes in by one of these interfaces leaves by wire0; the relay (wire.py) holds wire1 and gives it back.
 
     wire0 has no ARP: its frames carry its own address as destination, so that wire1 ignores them (not addressed to
     it) and wire0 accepts them when the relay returns them unchanged.

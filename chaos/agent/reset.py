@@ -1,4 +1,4 @@
-"""Operation `reset`: end everything that the last lab had running in this node, so that the next one finds it as new."""
+"""Operation `reset`: end everything that the last lab had running in this node: the next one finds it as new."""
 
 from __future__ import annotations
 

@@ -69,16 +69,23 @@ def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     for key in ("pid", "ipc", "userns_mode", "uts", "cgroup"):
         if service.get(key) not in (None, "private", "shareable"):
             yield f"{at}: `{key}: {service[key]}` cannot be kept apart from the host"
-    for network, options in (service.get("networks") or {}).items():
-        for key in ("ipv4_address", "ipv6_address", "mac_address"):
-            if options and options.get(key):
-                yield f"{at}: fixed `{key}` in network `{network}`: addresses are assigned by the lab"
-    for volume in service.get("volumes") or ():
-        if volume.get("type") == "bind" and not volume.get("read_only"):
-            yield f"{at}: {volume.get('source')} of the host is mounted writable: mount it read-only (`:ro`)"
+    yield from (f"{at}: {text}" for text in (*_fixed(service), *_mounted(service)))
     replicas = service.get("scale") or (service.get("deploy") or {}).get("replicas") or 1
     if replicas != 1:
         yield f"{at}: {replicas} replicas: a node is one container"
+
+
+def _fixed(service: Mapping[str, Any]) -> Iterator[str]:
+    for network, options in (service.get("networks") or {}).items():
+        for key in ("ipv4_address", "ipv6_address", "mac_address"):
+            if options and options.get(key):
+                yield f"fixed `{key}` in network `{network}`: addresses are assigned by the lab"
+
+
+def _mounted(service: Mapping[str, Any]) -> Iterator[str]:
+    for volume in service.get("volumes") or ():
+        if volume.get("type") == "bind" and not volume.get("read_only"):
+            yield f"{volume.get('source')} of the host is mounted writable: mount it read-only (`:ro`)"
 
 
 def carries_agent(service: Mapping[str, Any]) -> bool:
@@ -132,7 +139,8 @@ def _services(
 
 def _place(share: Slice, host: int, family: Family) -> dict[str, Any]:
     """Docker is told what we assign, so that it gives nothing else; the agent makes host addresses of them."""
-    return {NETWORK: {f"{each}_address": share.address(host, each) for each in ("ipv4", family)}}  # type: ignore[arg-type]
+    families: Sequence[Family] = ("ipv4", family)
+    return {NETWORK: {f"{each}_address": share.address(host, each) for each in families}}
 
 
 def _agent(node: str, labels: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, Any]:

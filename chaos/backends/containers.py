@@ -134,7 +134,8 @@ class Execution:
     def _as_attempt(self, status: int, stdout: bytes, stderr: bytes, returned: int) -> dict[str, Any]:
         """As chaos/agent/attempt.py's."""
         if status in (126, 127) and b"OCI runtime exec failed" in stdout + stderr:
-            return {"missing": self._argv[0], "errno": "EACCES" if b"permission denied" in stdout + stderr else "ENOENT"}
+            denied = b"permission denied" in stdout + stderr
+            return {"missing": self._argv[0], "errno": "EACCES" if denied else "ENOENT"}
         out, report = stdout.decode(errors="replace"), None
         if self._told:
             with suppress(ValueError):
@@ -149,7 +150,7 @@ class Execution:
         """Whether it has ended."""
         return not self._results.empty()
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: Any) -> None:  # noqa: ARG002 (nobody hears it)
         """Not to be had."""
         raise LabError("a program that runs by exec takes no word")
 
@@ -162,14 +163,13 @@ class ImageNode(AgentNode):
     """A node of our own image, which carries its agent: its Python is not the host's."""
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
-        job = arguments.get("job")
-        if operation == "attempt" and job.get("surface") is not None:
-            arguments["job"] = {**job, "argv": ["python3"]}
+        if operation == "attempt" and arguments["job"].get("surface") is not None:
+            arguments["job"] = {**arguments["job"], "argv": ["python3"]}
         return super().start(operation, **arguments)
 
 
 class ProductNode(AgentNode):
-    """A node whose service has an image of its own: its agent is a sidecar, its clients run by exec in its container."""
+    """A node whose service has an image of its own: its agent is a sidecar, clients run by exec in its container."""
 
     def __init__(self, name: str, address: str, channel: Channel, api: APIClient, container: str) -> None:
         super().__init__(name, address, "eth0", channel)

@@ -1,7 +1,7 @@
 """The docker backend: every service is a container of its own image, behind our router, on one internal network.
 
 `Docker` is a session. A lab is one generated Compose file (composed.py) started by Compose; its agents are attached
-(containers.py) and everything above them is the code of the netns backend. Addresses, in the lab's slice of 198.18.0.0/15:
+(group.py, containers.py) and everything above them is the code of the netns backend. Addresses, in the lab's /24:
 
     .2 router    .10, .11, ... services    .254 belongs to nobody    2001:db8:SLICE::/64 likewise
 
@@ -19,20 +19,18 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos import command
 from chaos.backends import composed, engine, image, removal, runs
-from chaos.backends.channel import AgentNode, everywhere, until
 from chaos.backends.composed import Slice
-from chaos.backends.containers import Attached, ImageNode, ProductNode
+from chaos.backends.group import Group, Kind, kind_of
 from chaos.backends.lab import AgentLab
-from chaos.backends.netns import COMMON, FORWARDING, LINK_LOCAL, TIMING
 from chaos.errors import CommandFailed, LabError, Problem, ScenarioError, ToolMissing
-from chaos.model import ROUTER, Family, Setting
+from chaos.model import Setting
 
 if TYPE_CHECKING:
     import subprocess
@@ -47,25 +45,13 @@ MORTAL: Final = (
 )
 """Compose must not go on starting containers when we are killed: PR_SET_PDEATHSIG, then exec."""
 UP: Final = 120.0
-LISTENS: Final = 30.0
-ETH0: Final = [
-    (f"net/{version}/conf/eth0/{name}", value)
-    for version, name, value in (
-        ("ipv4", "rp_filter", "0"),
-        ("ipv4", "send_redirects", "0"),
-        ("ipv4", "accept_redirects", "0"),
-        ("ipv6", "disable_ipv6", "0"),
-        ("ipv6", "accept_dad", "0"),
-        ("ipv6", "accept_ra", "0"),
-        ("ipv6", "addr_gen_mode", "1"),
-        ("ipv6", "keep_addr_on_down", "1"),
-    )
-]
-"""The device is there before we are, so that conf/default comes too late for it."""
 
 
 class Docker:
     """A session of the docker backend: a context manager; `start` may be called from any thread."""
+
+    labs = 2 * (os.cpu_count() or 1)
+    """Labs that may be alive at once: to start one takes a second of processor."""
 
     def __init__(self) -> None:
         self._run = uuid.uuid4().hex[:12]
@@ -76,6 +62,7 @@ class Docker:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._taken: set[int] = set()
+        self._idle: list[Group] = []
         self._configs: dict[str, Mapping[str, Any]] = {}
 
     def __enter__(self) -> Docker:
@@ -87,9 +74,12 @@ class Docker:
             api, self._api = self._api, None
             if api is None:
                 return
+            for group in self._idle:
+                group.close()
             try:
                 removal.remove(api, f"{runs.RUN}={self._run}")
-                os.write(self._pipe, b"+")
+                with suppress(BrokenPipeError):
+                    os.write(self._pipe, b"+")
             finally:
                 os.close(self._pipe)
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -98,18 +88,66 @@ class Docker:
 
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
-        """A running lab for this setting: every agent answers, the wire relays, a listener accepts."""
-        api = self._open()
-        config = self._config(setting.topology.file)
-        with ExitStack() as stack:
-            share = self._reserve(api)
-            stack.callback(self._taken.discard, share.number)
-            labels = self._labels | {runs.LAB: f"{self._run}-{uuid.uuid4().hex[:8]}"}
-            stack.callback(removal.remove, api, f"{runs.LAB}={labels[runs.LAB]}")
-            containers = self._up(api, setting, config, share, labels)
-            lab = _assemble(api, setting, config, share, containers, stack)
+        """A running lab for this setting: every agent answers, the wire relays, a listener accepts.
+
+        Its containers serve the next lab of the same kind if this one's recovery has shown that it is as new.
+        """
+        group = self._group(setting)
+        recovered = False
+        try:
+            lab = group.lab(setting)
             lab.open()
             yield lab
+            recovered = lab.recovered
+        finally:
+            if not (recovered and self._keep(group)):
+                self._discard(group)
+
+    def _group(self, setting: Setting) -> Group:
+        """Containers for this setting: those of an earlier lab, or new ones."""
+        api = self._open()
+        config = self._config(setting.topology.file)
+        kind = kind_of(setting)
+        while (warm := self._take(kind)) is not None:
+            try:
+                warm.reset()
+                return warm
+            except LabError:  # its agents have died meanwhile
+                self._discard(warm)
+        share = self._reserve(api)
+        label = f"{self._run}-{uuid.uuid4().hex[:8]}"
+        try:
+            containers = self._up(api, setting, config, share, self._labels | {runs.LAB: label})
+            return Group(api, kind, config, share, label, containers)
+        except BaseException:
+            self._free(api, share, label)
+            raise
+
+    def _take(self, kind: Kind) -> Group | None:
+        with self._lock:
+            found = next((group for group in self._idle if group.kind == kind), None)
+            if found is not None:
+                self._idle.remove(found)
+            return found
+
+    def _keep(self, group: Group) -> bool:
+        """Have it wait for the next lab; the one that has waited longest makes room."""
+        with self._lock:
+            if self._api is None:
+                return False
+            self._idle.append(group)
+            oldest = self._idle.pop(0) if len(self._idle) > self.labs else None
+        if oldest is not None:
+            self._discard(oldest)
+        return True
+
+    def _discard(self, group: Group) -> None:
+        group.close()
+        self._free(group.api, group.share, group.label)
+
+    def _free(self, api: APIClient, share: Slice, label: str) -> None:
+        removal.remove(api, f"{runs.LAB}={label}")
+        self._taken.discard(share.number)
 
     def _open(self) -> APIClient:
         """Connect, see that image and Compose are there, and have a reaper, once for the session."""
@@ -173,7 +211,7 @@ def _check_image(api: APIClient) -> None:
     from docker.errors import ImageNotFound
 
     try:
-        labels = api.inspect_image(image.tag())["Config"]["Labels"] or {}
+        labels = engine.image(api, image.tag())["Config"]["Labels"] or {}
     except ImageNotFound:
         raise ToolMissing(f"the image {image.tag()}", image.MEND) from None
     if labels.get(image.AGENT_LABEL) != image.agent_hash():
@@ -187,90 +225,13 @@ def _check_images(api: APIClient, setting: Setting, data: Mapping[str, Any]) -> 
     missing = []
     for name in sorted({service["image"] for service in data["services"].values()}):
         try:
-            api.inspect_image(name)
+            engine.image(api, name)
         except ImageNotFound:
             missing.append(name)
     if missing:
         file = setting.topology.file
         mend = f"`docker compose -f {file} pull` or `docker compose -f {file} build`"
         raise LabError(f"the engine does not have the image {', '.join(missing)}: {mend}")
-
-
-def _assemble(
-    api: APIClient,
-    setting: Setting,
-    config: Mapping[str, Any],
-    share: Slice,
-    containers: Mapping[str, str],
-    stack: ExitStack,
-) -> AgentLab:
-    """Attach the agents, make nodes of their containers, and put the lab together."""
-    places = addresses(config, share, setting.family)
-    nodes: dict[str, AgentNode] = {}
-    products = set()
-    for name in (*places, *([ROUTER] if setting.path == "routed" else [])):
-        carrier = name if name == ROUTER or composed.carries_agent(config["services"][name]) else name + composed.SIDECAR
-        if carrier not in containers or name not in (*containers, ROUTER):
-            raise LabError(f"service `{name}` is not running: its container has ended")
-        channel = Attached(name, api, containers[carrier])
-        stack.callback(channel.close)
-        address = places.get(name) or share.address(composed.ROUTER_HOST, setting.family)
-        if carrier == name:
-            nodes[name] = ImageNode(name, address, "wire0" if name == ROUTER else "eth0", channel)
-        else:
-            nodes[name] = ProductNode(name, address, channel, api, containers[name])
-            products.add(name)
-    _join(setting, config, share, nodes)
-    router = {name: ("eth0", share.address(composed.ROUTER_HOST, setting.family)) for name in places}
-    nowhere = share.address(composed.NOWHERE, setting.family)
-    lab = AgentLab(setting, nodes, nowhere, router, lambda to: _hosts(setting.family, places, to))
-    everywhere(nodes, "names", hosts=_hosts(setting.family, places, {}))
-    return lab
-
-
-def addresses(config: Mapping[str, Any], share: Slice, family: Family) -> dict[str, str]:
-    """The services' addresses, as composed.generate assigns them."""
-    return {name: share.address(composed.FIRST_HOST + index, family) for index, name in enumerate(config["services"])}
-
-
-def _join(setting: Setting, config: Mapping[str, Any], share: Slice, nodes: Mapping[str, AgentNode]) -> None:
-    """Host addresses, host routes, sysctls and the wire, in all nodes at once."""
-    sent = {}
-    for name, node in nodes.items():
-        at_router = name == ROUTER
-        forwards = FORWARDING if at_router else [("net/ipv4/ip_forward", "0"), ("net/ipv6/conf/all/forwarding", "0")]
-        sysctls = forwards + COMMON + ETH0 + ([] if at_router else TIMING[setting.timing])
-        own: list[tuple[str, int]] = [(LINK_LOCAL, 64)] if at_router else []
-        routes: list[tuple[str, str | None]] = []
-        for family in ("ipv4", "ipv6"):
-            host, more = _links(setting, config, share, name, family)
-            own.append((host, 32 if family == "ipv4" else 128))
-            routes += more
-        arguments = {"sysctls": sysctls, "addresses": own, "routes": routes, "wire": at_router}
-        sent[name] = node.channel.send("join", arguments)
-    for name, number in sent.items():
-        nodes[name].channel.result(number)
-
-
-def _links(
-    setting: Setting, config: Mapping[str, Any], share: Slice, name: str, family: Family
-) -> tuple[str, list[tuple[str, str | None]]]:
-    """A node's address in one family, and its host routes: to the router, and through it to all else."""
-    places, router = addresses(config, share, family), share.address(composed.ROUTER_HOST, family)
-    if name == ROUTER:
-        return router, [(address, None) for address in places.values()]
-    via = router if setting.path == "routed" else None
-    goals = [address for other, address in places.items() if other != name]
-    goals.append(share.address(composed.NOWHERE, family))
-    first: list[tuple[str, str | None]] = [(router, None)] if via else []
-    return places[name], first + [(goal, via) for goal in goals]
-
-
-def _hosts(family: Family, places: Mapping[str, str], overrides: Mapping[str, str]) -> str:
-    """An /etc/hosts in which every node's name has one address, of the lab's family."""
-    loopback = "127.0.0.1" if family == "ipv4" else "::1"
-    lines = [f"{loopback} localhost", *(f"{overrides.get(name, address)} {name}" for name, address in places.items())]
-    return "\n".join(lines) + "\n"
 
 
 def clean() -> list[str]:

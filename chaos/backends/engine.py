@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chaos import command
 from chaos.errors import CommandFailed, LabError, ToolMissing
@@ -59,14 +59,20 @@ def address() -> str:
     return os.environ.get("DOCKER_HOST") or str(_context().get("base_url", USUAL))
 
 
-def _context() -> dict[str, object]:
+def _context() -> dict[str, Any]:
     """What the current context says, as arguments of APIClient; nothing for the usual socket."""
     from docker.context import ContextAPI
 
-    context = ContextAPI.get_current_context()
-    if context is None or context.name == "default" or not context.Host:
+    context: Any = ContextAPI.get_current_context()
+    if context.name == "default" or not context.Host:
         return {}
     return {"base_url": context.Host, "tls": context.TLSConfig or False}
+
+
+def image(api: APIClient, name: str) -> dict[str, Any]:
+    """What the engine knows of an image. Raises docker.errors.ImageNotFound."""
+    found: dict[str, Any] = api.inspect_image(name)  # type: ignore[no-untyped-call]
+    return found
 
 
 @cache
@@ -85,8 +91,8 @@ def compose() -> str:
 def _candidates() -> Iterator[str]:
     beside = Path(sys.executable).with_name("docker-compose")
     config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"
-    on_path = shutil.which("docker-compose")
-    for path in (beside, *filter(None, [on_path]), *(Path(folder) / "docker-compose" for folder in (config, *PLUGINS))):
+    on_path = [Path(found) for found in [shutil.which("docker-compose")] if found]
+    for path in (beside, *on_path, *(Path(folder) / "docker-compose" for folder in (config, *PLUGINS))):
         if os.access(path, os.X_OK):
             yield str(path)
 

@@ -48,6 +48,7 @@ class AgentLab:
 
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
     towards each node. `hosts` gives a node's /etc/hosts under overrides.
+    `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
 
@@ -72,6 +73,7 @@ class AgentLab:
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
         self._callbacks: list[Callable[[], None]] = []
         self.at_hold: Callable[[], None] = lambda: None
+        self.recovered = False
         self.unit = SECOND
         self.compressed: Callable[[], AbstractContextManager[None]] = nullcontext
 

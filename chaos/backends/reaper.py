@@ -21,7 +21,8 @@ PAUSE, LONGEST = 0.4, 30.0
 def main() -> None:
     """Wait, and remove."""
     run, reader, owner = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    os.setsid()
+    with suppress(PermissionError):  # a session of its own already
+        os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     waited = [reader]

@@ -118,7 +118,7 @@ def _results(cases: list[Case], jobs: int | None, options: argparse.Namespace) -
         return Told(case, _turned(kept), _reasons(kept), backend.name, kept, folder)
 
     stopping = threading.Event()
-    pool = Pool(work, jobs)
+    pool = Pool(work, jobs, backend.labs)
     try:
         for future in pool.start(cases):
             yield _awaited(future, pool)

@@ -1,0 +1,153 @@
+"""The running containers of one lab, their agents attached, and the labs that they serve one after another.
+
+A lab made of them is as new: whatever the last one had running in a node has ended, its recovery attempt was right, and
+the listener, the wire and the captures start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from chaos.backends import composed
+from chaos.backends.channel import AgentNode, Channel, everywhere
+from chaos.backends.composed import Slice
+from chaos.backends.containers import Attached, ImageNode, ProductNode
+from chaos.backends.lab import AgentLab
+from chaos.backends.netns import COMMON, FORWARDING, LINK_LOCAL, TIMING
+from chaos.errors import LabError
+from chaos.model import ROUTER, Family, Setting
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+_CONF = (
+    ("ipv4", "rp_filter", "0"),
+    ("ipv4", "send_redirects", "0"),
+    ("ipv4", "accept_redirects", "0"),
+    ("ipv6", "disable_ipv6", "0"),
+    ("ipv6", "accept_dad", "0"),
+    ("ipv6", "accept_ra", "0"),
+    ("ipv6", "addr_gen_mode", "1"),
+    ("ipv6", "keep_addr_on_down", "1"),
+)
+ETH0: Final = [(f"net/{version}/conf/eth0/{name}", value) for version, name, value in _CONF]
+"""The device is there before we are, so that conf/default comes too late for it."""
+HOST: Final = [("net/ipv4/ip_forward", "0"), ("net/ipv6/conf/all/forwarding", "0")]
+"""Docker lets every container forward."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a lab's containers are made for; labs of one kind may share them."""
+
+    file: str
+    stamp: tuple[int, int]
+    path: str
+    family: Family
+    timing: str
+    client: str
+
+
+def kind_of(setting: Setting) -> Kind:
+    """The kind of a setting's containers; the Compose file counts by its change time and size."""
+    status = Path(setting.topology.file).stat()
+    stamp = (status.st_mtime_ns, status.st_size)
+    return Kind(setting.topology.file, stamp, setting.path, setting.family, setting.timing, setting.client)
+
+
+class Group:
+    """The containers of one generated file; `containers` are their ids by service."""
+
+    def __init__(
+        self,
+        api: APIClient,
+        kind: Kind,
+        config: Mapping[str, Any],
+        share: Slice,
+        label: str,
+        containers: Mapping[str, str],
+    ) -> None:
+        self.api, self.kind, self.share, self.label = api, kind, share, label
+        self._services = config["services"]
+        self._channels: list[Channel] = []
+        self._places = self._addresses(kind.family)
+        names = [*self._places, *([ROUTER] if kind.path == "routed" else [])]
+        try:
+            self.nodes = {name: self._attach(name, containers) for name in names}
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Hang up."""
+        while self._channels:
+            self._channels.pop().close()
+
+    def reset(self) -> None:
+        """End all that the last lab had running. LabError when an agent has died."""
+        everywhere(self.nodes, "reset")
+
+    def lab(self, setting: Setting) -> AgentLab:
+        """A lab of these containers; to be opened."""
+        router = {name: ("eth0", self.share.address(composed.ROUTER_HOST, self.kind.family)) for name in self._places}
+        nowhere = self.share.address(composed.NOWHERE, self.kind.family)
+        everywhere(self.nodes, "names", hosts=self._hosts({}))
+        return AgentLab(setting, self.nodes, nowhere, router, self._hosts)
+
+    def _attach(self, name: str, containers: Mapping[str, str]) -> AgentNode:
+        own = name == ROUTER or composed.carries_agent(self._services[name])
+        carrier = name if own else name + composed.SIDECAR
+        for wanted in {name, carrier} - set(containers):
+            raise LabError(f"the container of `{wanted}` has ended")
+        channel = Attached(name, self.api, containers[carrier])
+        self._channels.append(channel)
+        if name == ROUTER:
+            address = self.share.address(composed.ROUTER_HOST, self.kind.family)
+            return ImageNode(name, address, "wire0", channel)
+        if own:
+            return ImageNode(name, self._places[name], "eth0", channel)
+        return ProductNode(name, self._places[name], channel, self.api, containers[name])
+
+    def _addresses(self, family: Family) -> dict[str, str]:
+        """The services' addresses, as composed.generate assigns them."""
+        return {name: self.share.address(composed.FIRST_HOST + i, family) for i, name in enumerate(self._services)}
+
+    def _join(self) -> None:
+        """Host addresses, host routes, sysctls and the wire, in all nodes at once."""
+        sent = {name: node.channel.send("join", self._joining(name)) for name, node in self.nodes.items()}
+        for name, number in sent.items():
+            self.nodes[name].channel.result(number)
+
+    def _joining(self, name: str) -> dict[str, Any]:
+        at_router = name == ROUTER
+        sysctls = (FORWARDING if at_router else HOST) + COMMON + ETH0
+        own: list[tuple[str, int]] = [(LINK_LOCAL, 64)] if at_router else []
+        routes: list[tuple[str, str | None]] = []
+        families: tuple[tuple[Family, int], ...] = (("ipv4", 32), ("ipv6", 128))
+        for family, length in families:
+            host, more = self._links(name, family)
+            own.append((host, length))
+            routes += more
+        timing = [] if at_router else TIMING[self.kind.timing]
+        return {"sysctls": sysctls + timing, "addresses": own, "routes": routes, "wire": at_router}
+
+    def _links(self, name: str, family: Family) -> tuple[str, list[tuple[str, str | None]]]:
+        """A node's address in one family, and its host routes: to the router, and through it to all else."""
+        places, router = self._addresses(family), self.share.address(composed.ROUTER_HOST, family)
+        if name == ROUTER:
+            return router, [(address, None) for address in places.values()]
+        via = router if self.kind.path == "routed" else None
+        goals = [address for other, address in places.items() if other != name]
+        goals.append(self.share.address(composed.NOWHERE, family))
+        first: list[tuple[str, str | None]] = [(router, None)] if via else []
+        return places[name], first + [(goal, via) for goal in goals]
+
+    def _hosts(self, overrides: Mapping[str, str]) -> str:
+        """An /etc/hosts in which every node's name has one address, of the lab's family."""
+        loopback = "127.0.0.1" if self.kind.family == "ipv4" else "::1"
+        lines = [f"{overrides.get(name, address)} {name}" for name, address in self._places.items()]
+        return "\n".join([f"{loopback} localhost", *lines]) + "\n"
