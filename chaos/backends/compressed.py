@@ -60,9 +60,13 @@ def _program(cookies: int) -> list[bytes]:
 
 
 class Compression:
-    """The program on our own cgroup, in which all processes that we start are. Thread-safe."""
+    """The program on our own cgroup, in which all processes that we start are. Thread-safe.
 
-    def __init__(self) -> None:
+    With `top`, on the cgroup above all, for containers are started by an engine; it answers for known cookies only.
+    """
+
+    def __init__(self, *, top: bool = False) -> None:
+        self._top = top
         self._lock = threading.Lock()
         self._held = ExitStack()
         self._cookies: int | None = None
@@ -74,7 +78,8 @@ class Compression:
             if self.link is not None:
                 return
             try:
-                cgroup = _closing(undo, os.open(own_cgroup(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                folder = top_cgroup() if self._top else own_cgroup()
+                cgroup = _closing(undo, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
                 cookies = _closing(undo, bpf.hash_map(8, 4, NAMESPACES, NAME))
                 program = _closing(undo, bpf.load_sock_ops(_program(cookies), NAME))
                 self.link = _closing(undo, bpf.attach(program, cgroup))
@@ -132,6 +137,14 @@ def own_cgroup() -> Path:
         if filesystem.startswith("cgroup2 ") and Path(path).is_relative_to(root):
             return Path(point) / Path(path).relative_to(root)
     raise unavailable("the file system cgroup2 is not mounted where this process's cgroup could be seen")
+
+
+def top_cgroup() -> Path:
+    """The folder of the cgroup v2 above all that this process can see."""
+    folder = own_cgroup()
+    while (folder.parent / "cgroup.procs").exists():
+        folder = folder.parent
+    return folder
 
 
 def _unescaped(path: str) -> str:

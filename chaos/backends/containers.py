@@ -43,7 +43,7 @@ class Attached(Channel):
         stream = api.attach_socket(container, params=wanted)
         fd = _descriptor(stream)
         super().__init__(node, fd, fd)
-        self._stream, self._raw, self.stderr = stream, b"", b""
+        self._raw, self.stderr = b"", b""
 
     def _receive(self) -> bytes | None:
         data = os.read(self.reader, 1 << 18)
@@ -73,7 +73,10 @@ def _descriptor(stream: Any) -> int:
     sock = getattr(stream, "_sock", stream)
     sock.settimeout(None)
     if isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket):
-        return os.dup(sock.fileno())
+        fd = os.dup(sock.fileno())
+        for end in (stream, sock):
+            end.close()
+        return fd
     ours, theirs = socket.socketpair()
     for source, sink in ((sock, theirs), (theirs, sock)):
         threading.Thread(target=_copy, args=(source, sink), daemon=True).start()

@@ -11,6 +11,7 @@ from typing import Final
 
 RUN: Final = "connect-chaos.run"
 LAB: Final = "connect-chaos.lab"
+BOOT_ID: Final = "kernel/random/boot_id"
 _OWNER: Final = "connect-chaos.owner"
 _STARTED: Final = "connect-chaos.started"
 _BOOT: Final = "connect-chaos.boot"
@@ -36,8 +37,13 @@ def dead(found: Mapping[str, str]) -> bool:
 
 def _boot() -> str:
     with suppress(OSError):
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return (_PROC / "sys" / BOOT_ID).read_text().strip()
     return "unknown"
+
+
+def is_ours(sysctls: Mapping[str, str]) -> bool:
+    """Whether what an agent has read (BOOT_ID) says that its kernel is ours."""
+    return sysctls.get(BOOT_ID) == _boot()
 
 
 def _machine() -> str:
