@@ -61,7 +61,7 @@ class CaseItem(pytest.Function):
         self._ended: Ended | None = None
         self._waited = 0.0
         self._raised: Exception | None = None
-        for name, what in _markers(case, self._live.backend.name):
+        for name, what in _markers(case, self._live.backend.of(case.setting)):
             self._live.register_marker(name, what)
             self.add_marker(name)
         if case.xfail:

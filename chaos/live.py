@@ -77,7 +77,7 @@ class Live:
             result = run(case, self.backend, idle)
         if self._stopping:
             raise CancelledError  # its lab was taken away
-        return Ended(*artifacts.keep(result, self.backend.name, self._folder, self._keep))
+        return Ended(*artifacts.keep(result, self.backend.of(case.setting), self._folder, self._keep))
 
     @contextmanager
     def _beside(self, case: Case) -> Iterator[None]:

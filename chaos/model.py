@@ -25,6 +25,9 @@ Timing = Literal["short", "real", "compressed"]
 Speaks = Literal["echo", "http"]
 Phase = Literal["resolve", "connect", "send", "receive"]
 
+NODE_IMAGE = "connect-chaos/node"
+"""The repository of the image of our own nodes."""
+
 ROUTER = "router"
 """The node that the lab adds on the path between every two services; no service may have its name."""
 
@@ -51,7 +54,8 @@ class Listen:
 class Service:
     """One node of a topology: a service of its Compose file.
 
-    `command` is `x-chaos.netns.command`; `proxy` is `x-chaos.toxiproxy`: (listen port, upstream).
+    `command` is `x-chaos.netns.command`; `proxy` is `x-chaos.toxiproxy`: (listen port, upstream). `product`: it has an
+    image that is not our own and nothing to run in its place, so that only a container can be it.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Service:
     command: tuple[str, ...] = ()
     listen: int | None = None
     proxy: tuple[int, Endpoint] | None = None
+    product: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,9 @@ class Lab(Protocol):
     @property
     def nowhere(self) -> str:
         """An address that is routed to the router and belongs to nobody."""
+
+    def ours(self, node: str) -> bool:
+        """Whether what listens at this node is our listener, and not a product's own."""
 
     def link(self, node: str, end: str) -> str:
         """The device by which `node` (the router, or `end` itself) is linked towards the end node `end`."""

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, each with the prefix that `connect-chaos run` leaves out."""
     group = parser.getgroup("connect-chaos", "network faults (connect-chaos)")
     group.addoption(
-        "--chaos-backend", default="auto", metavar="NAME", help="what labs are made of: netns, or auto (the default)"
+        "--chaos-backend", default="auto", metavar="NAME", help="what labs are made of: netns, docker, or auto"
     )
     group.addoption(
         "--chaos-artifacts",

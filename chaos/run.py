@@ -207,9 +207,11 @@ class InForce:
 
 def probe_of(case: Case) -> Client:
     """What makes the baseline and the recovery: the client itself, or our socket."""
-    if isinstance(case.client, Socket):
-        return case.client.healthy()
-    return case.client if case.probe == "client" else Socket(node=case.client.node)
+    client, service = case.client, case.setting.topology.services.get(case.setting.target.node)
+    if case.probe == "client" and not isinstance(client, Socket):
+        return client
+    probe = client.healthy() if isinstance(client, Socket) else Socket(node=client.node)
+    return replace(probe, steps=("connect",)) if service is not None and service.product else probe  # it has no echo
 
 
 class Watch:

@@ -1,7 +1,7 @@
 """One session of a backend for a whole process, started by the first lab that is asked for.
 
-A backend is a file of chaos/backends/ with a class that is a context manager and can `start` labs: `netns`, or `auto`,
-which is the embedded one.
+A backend is a file of chaos/backends/ with a class that is a context manager and can `start` labs: `netns`, `docker`,
+or `auto`, which is the embedded one, and docker for a topology with an image that only a container can be.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 EMBEDDED: Final = "netns"
 LABS: Final = 256
+IN_CONTAINERS: Final = "docker"
 NO_NETWORK: Final = "fake"
 """Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""
 
@@ -60,6 +61,7 @@ class Shared:
 
     def __init__(self, name: str) -> None:
         self.name, self._class = find(name)
+        self._products = Shared(IN_CONTAINERS) if name == AUTO else None
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._session: Session | None = None
@@ -72,7 +74,13 @@ class Shared:
 
     def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
         """A running lab for this setting. Raises LabError when there can be none."""
+        if self._products is not None and needs_containers(setting):
+            return self._products.start(setting)
         return self._open().start(setting)
+
+    def of(self, setting: Setting) -> str:
+        """The name of the backend that starts this setting's labs."""
+        return IN_CONTAINERS if self._products is not None and needs_containers(setting) else self.name
 
     def _open(self) -> Session:
         with self._lock:
@@ -91,3 +99,10 @@ class Shared:
         with self._lock:
             self._gone = self._gone or LabError(f"the {self.name} session was closed")
             self._stack.close()
+        if self._products is not None:
+            self._products.close()
+
+
+def needs_containers(setting: Setting) -> bool:
+    """Whether a service is a product's image with nothing to run in its place."""
+    return any(service.product for service in setting.topology.services.values())

@@ -20,7 +20,7 @@ from chaos import typed
 from chaos.errors import Problem, ScenarioError
 from chaos.fields import NODE_NAME, Argv, Port
 from chaos.marked import Marked
-from chaos.model import ROUTER, Endpoint, Service, Topology
+from chaos.model import NODE_IMAGE, ROUTER, Endpoint, Service, Topology
 from chaos.ranges import brief
 from chaos.source import Source, read, shown
 from chaos.suggest import did_you_mean
@@ -127,10 +127,14 @@ def _service(source: Source, name: str, services: Marked) -> Service:
         source.complain(place, f"the name `{ROUTER}` is taken by the node that the lab adds")
     elif not re.match(NODE_NAME, name):
         source.complain(place, f"`{name[:50]}`: a node's name is a-z, 0-9 and -, at most 32 characters")
-    extension, image = _extension(source, node), node.get("image")
+    extension, named = _extension(source, node), node.get("image")
+    image = named.value if named and isinstance(named.value, str) else None
+    stands_in = extension.netns is not None or extension.toxiproxy is not None
+    own = node.get("build") is None and (image is None or image.partition(":")[0] == NODE_IMAGE)
     return Service(
         name=name,
-        image=image.value if image and isinstance(image.value, str) else None,
+        image=image,
+        product=not (own or stands_in),
         command=extension.netns.command if extension.netns else (),
         listen=extension.listen,
         proxy=(extension.toxiproxy.listen, extension.toxiproxy.upstream) if extension.toxiproxy else None,

@@ -96,7 +96,11 @@ class Group:
         router = {name: ("eth0", self.share.address(composed.ROUTER_HOST, self.kind.family)) for name in self._places}
         nowhere = self.share.address(composed.NOWHERE, self.kind.family)
         everywhere(self.nodes, "names", hosts=self._hosts({}))
-        return AgentLab(setting, self.nodes, nowhere, router, self._hosts)
+        return AgentLab(setting, self.nodes, nowhere, router, self._hosts, self._products())
+
+    def _products(self) -> frozenset[str]:
+        """The services that run something of their own."""
+        return frozenset(name for name in self._places if not composed.carries_agent(self._services[name]))
 
     def _attach(self, name: str, containers: Mapping[str, str]) -> AgentNode:
         own = name == ROUTER or composed.carries_agent(self._services[name])

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-REPOSITORY: Final = "connect-chaos/node"
+from chaos.model import NODE_IMAGE
+
 AGENT_LABEL: Final = "connect-chaos.agent"
 MEND: Final = "scripts/node-image"
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
@@ -21,12 +22,12 @@ _PACKAGE: Final = Path(__file__).resolve().parents[1]
 @cache
 def tag() -> str:
     """The image of this version."""
-    return f"{REPOSITORY}:{metadata.version('connect-chaos')}"
+    return f"{NODE_IMAGE}:{metadata.version('connect-chaos')}"
 
 
 def is_ours(image: str | None) -> bool:
     """Whether a service's image is the one of our own nodes, of whatever version."""
-    return image is not None and (image == REPOSITORY or image.startswith(f"{REPOSITORY}:"))
+    return image is not None and (image == NODE_IMAGE or image.startswith(f"{NODE_IMAGE}:"))
 
 
 def files() -> list[Path]:

@@ -18,6 +18,8 @@ QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
 PASSES = 8
 """How often quiesce looks at most; usually the second look finds nothing left to remove."""
+LISTENS = 30.0
+"""Seconds within which a product must listen."""
 
 
 class OurListener:
@@ -48,6 +50,7 @@ class AgentLab:
 
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
     towards each node. `hosts` gives a node's /etc/hosts under overrides.
+    `products`: the nodes that run a program of their own, whose listener is theirs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
@@ -59,7 +62,9 @@ class AgentLab:
         nowhere: str,
         router: Mapping[str, tuple[str, str]],
         hosts: Callable[[Mapping[str, str]], str],
+        products: frozenset[str] = frozenset(),
     ) -> None:
+        self._products = products
         self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
         self._links = {end: device for end, (device, _) in router.items()}
         self._gateways = {end: address for end, (_, address) in router.items()}
@@ -87,6 +92,9 @@ class AgentLab:
         name = self.setting.target.node
         return self._overrides.get(self.setting.client, {}).get(name, self.nodes[name].address)
 
+    def ours(self, node: str) -> bool:
+        return node not in self._products
+
     def link(self, node: str, end: str) -> str:
         return self._links[end] if node == ROUTER else self.nodes[node].interface
 
@@ -112,6 +120,9 @@ class AgentLab:
     def _listen(self, do: str, behaviour: Mapping[str, Any]) -> None:
         listen = self.setting.listen
         node = self.nodes[listen.node]
+        if not self.ours(listen.node):
+            self._await_product(node, listen.port)
+            return
         arguments = {
             "do": do,
             "address": node.address,
@@ -123,8 +134,14 @@ class AgentLab:
         }
         self._listener = OurListener(node, arguments) if do != "absent" else None
 
+    def _await_product(self, node: AgentNode, port: int) -> None:
+        what = f"{node.name!r} to listen on port {port} (is it the port of `listen`?)"
+        until(lambda: node.call("queue", port=port) is not None, what, LISTENS, self.nodes)
+
     @contextmanager
     def listening(self, *, do: str, **behaviour: Any) -> Iterator[OurListener | None]:
+        if not self.ours(self.setting.listen.node):
+            raise LabError(f"`{do}` needs our listener, and {self.setting.listen.node!r} runs a program of its own")
         self._silence()
         try:
             self._listen(do, behaviour)

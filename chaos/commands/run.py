@@ -53,7 +53,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="EXPRESSION",
         help="only cases whose names have these words: 'refused and not curl'",
     )
-    add("--backend", default="auto", help="netns or auto; auto")
+    add("--backend", default="auto", help="netns, docker or auto; auto")
     add("--jobs", default="auto", metavar="N|auto", help="cases at work at once; waiting is not work")
     add("--artifacts", default="retain-on-failure", choices=KEEP, help="when to keep a case's packets and output")
     add("--strict", action="store_true", default=bool(os.environ.get("CI")), help="a missing tool is an error, no skip")
@@ -108,14 +108,15 @@ def _results(cases: list[Case], jobs: int | None, options: argparse.Namespace) -
     backend = Shared(options.backend)
 
     def work(case: Case, idle: Idle) -> Told:
+        where = backend.of(case.setting)
         try:
             result = run_case(case, backend, idle)
         except ToolMissing as error:
-            return Told(case, "INVALID" if options.strict else "SKIP", (str(error),), backend.name)
+            return Told(case, "INVALID" if options.strict else "SKIP", (str(error),), where)
         if stopping.is_set():
             raise CancelledError  # its lab was taken away
-        kept, folder = artifacts.keep(result, backend.name, Path(artifacts.FOLDER), options.artifacts)
-        return Told(case, _turned(kept), _reasons(kept), backend.name, kept, folder)
+        kept, folder = artifacts.keep(result, where, Path(artifacts.FOLDER), options.artifacts)
+        return Told(case, _turned(kept), _reasons(kept), where, kept, folder)
 
     stopping = threading.Event()
     pool = Pool(work, jobs, backend.labs)

@@ -1,25 +1,37 @@
-"""`closed-port {at}`: nobody listens, so the kernel answers a SYN with a RST (RFC 9293, 3.10.7.1)."""
+"""`closed-port {at}`: nobody listens, so the kernel answers a SYN with a RST (RFC 9293, 3.10.7.1).
+
+A product goes on listening: what is sent to its port is redirected to one on which nobody does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
+from chaos.faults._rules import armed, default_port
 from chaos.faults._seen import no_reset, of_target
 from chaos.fields import NodeName
 from chaos.model import Lab, Setting
 
+NOBODYS = 1
+"""tcpmux (RFC 1078), on which no product listens."""
+
 
 @dataclass(frozen=True)
 class ClosedPort(OfOurListener):
-    """Our listener goes; the host stays, and refuses."""
+    """Our listener goes, a product's port is led astray; the host stays, and refuses."""
 
     at: NodeName
+
+    def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
+        """A product will do as well."""
+        service = setting.topology.services.get(self.at)
+        return () if service is not None and service.product else super().check(setting, expect)
 
     def effect(self, setting: Setting) -> Effect:
         """A RST from a kernel that has no listener."""
@@ -28,15 +40,23 @@ class ClosedPort(OfOurListener):
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        with lab.listening(do="absent"):
+        port = lab.setting.listen.port if lab.ours(self.at) else NOBODYS
+        with self._closed(lab):
 
             def hits() -> int:
                 return len(of_target(lab.packets(self.at), lab, "rst"))
 
             def doubt(evidence: Evidence) -> str | None:
                 if somebody is not None:
-                    return f"somebody listens on port {lab.setting.listen.port} of {self.at!r}"
+                    return f"somebody listens on port {port} of {self.at!r}"
                 return no_reset(evidence)
 
-            somebody = lab.nodes[self.at].call("queue", port=lab.setting.listen.port)
+            somebody = lab.nodes[self.at].call("queue", port=port)
             yield Touching(hits, doubt)
+
+    def _closed(self, lab: Lab) -> AbstractContextManager[object]:
+        if lab.ours(self.at):
+            return lab.listening(do="absent")
+        port = default_port(lab.setting, self.at)
+        rule = ("PREROUTING", "-p", "tcp", "--dport", str(port), "-j", "REDIRECT", "--to-ports", str(NOBODYS))
+        return armed(lab.nodes[self.at], lab.setting.family, [rule], table="nat")
