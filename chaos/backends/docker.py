@@ -187,6 +187,7 @@ class Docker:
                 self._folder = Path(tempfile.mkdtemp(prefix="connect-chaos-"))
                 reader, self._pipe = os.pipe()
                 argv = [sys.executable, "-c", REAPER, str(ROOT), self._run, str(reader), str(os.getpid())]
+                argv.append(str(self._folder))
                 self._reaper = command.start(argv, pass_fds=[reader])
                 os.close(reader)
                 self._api = api
@@ -261,10 +262,15 @@ def _check_images(api: APIClient, setting: Setting, data: Mapping[str, Any]) -> 
         raise LabError(f"the engine does not have the image {', '.join(missing)}: {mend}")
 
 
-def clean() -> list[str]:
-    """Remove what runs whose owner is dead have left in the engine; their ids. ToolMissing without an engine."""
+def clean(*, dry: bool = False) -> list[str]:
+    """Remove what runs whose owner is dead have left in the engine; their ids. Without an engine there are none.
+
+    `dry`: only find them. ToolMissing when an engine is named and does not answer.
+    """
+    if not engine.nearby():
+        return []
     api = engine.api()
     try:
-        return removal.remove_dead(api)
+        return removal.dead(api) if dry else removal.remove_dead(api)
     finally:
         api.close()

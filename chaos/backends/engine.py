@@ -75,6 +75,11 @@ def image(api: APIClient, name: str) -> dict[str, Any]:
     return found
 
 
+def nearby() -> bool:
+    """Whether an engine may be expected at all: one that is named, or the usual socket."""
+    return address() != USUAL or Path(USUAL.removeprefix("unix://")).exists()
+
+
 @cache
 def compose() -> str:
     """The program that is Compose v2 or later. ToolMissing when there is none, v1 included."""

@@ -55,7 +55,12 @@ def found(api: APIClient) -> Mapping[str, Mapping[str, str]]:
 
 def remove_dead(api: APIClient) -> list[str]:
     """Remove all runs whose owner is dead, and none that lives; their ids."""
-    gone = [run for run, labels in found(api).items() if runs.dead(labels)]
+    gone = dead(api)
     for run in gone:
         remove(api, f"{runs.RUN}={run}")
-    return sorted(gone)
+    return gone
+
+
+def dead(api: APIClient) -> list[str]:
+    """The runs that have something in the engine and whose owner is dead."""
+    return sorted(run for run, labels in found(api).items() if runs.dead(labels))

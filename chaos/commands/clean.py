@@ -2,7 +2,8 @@
 
 The netns backend leaves nothing, whatever kills it: namespaces, interfaces, mounts and files end with its processes,
 and these with the process that started them. This looks all the same, ends what it finds by pid, and says what it did.
-The runs of living processes, artefacts and everything else are left alone.
+Of the docker backend containers, networks and volumes are left when its reaper is killed as well: they carry their
+owner's pid (chaos/backends/runs.py). The runs of living processes, artefacts and everything else are left alone.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """End what is left; exit status 3 when something could not be ended."""
     from chaos import sessions
+    from chaos.backends import docker
 
     processes = sessions.found()
     left = sessions.orphans(processes)
     living = sum(len(one.pids) == 1 for one in processes.values()) - sum(len(one.pids) == 1 for one in left)
     ended = {one: None if options.dry_run else sessions.end(one) for one in left}
+    removed = docker.clean(dry=options.dry_run)
     if options.json:
         found = [{"pid": one.pid, "owner": one.owner, "problem": problem} for one, problem in ended.items()]
-        print(json.dumps({"found": found, "ended": not options.dry_run, "living_sessions": living}))
+        more = {"ended": not options.dry_run, "living_sessions": living, "docker_runs": removed}
+        print(json.dumps({"found": found, **more}))
     else:
         for one, problem in ended.items():
             did = "would end" if options.dry_run else f"could not end ({problem})" if problem else "ended"
             print(f"{did} the session process {one.pid}, whose owner {one.owner} is dead")
+        for name in removed:
+            print(f"{'would remove' if options.dry_run else 'removed'} the containers and networks of the run {name}")
         print(f"{len(left)} processes of dead runs; living sessions: {living}, left alone")
     return BROKEN if any(ended.values()) else PASSED

