@@ -8,7 +8,7 @@ import time
 
 from benchmarks.measure import Row, table
 
-NAMES = ("refused", "side_by_side", "compressed", "captures", "collection", "foreign", "sigkill")
+NAMES = ("refused", "side_by_side", "compressed", "captures", "collection", "foreign", "containers", "sigkill")
 
 
 def main() -> int:

