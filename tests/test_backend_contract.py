@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -33,7 +33,10 @@ from chaos.conversation import segment
 from chaos.errors import LabError
 from chaos.model import ROUTER, Endpoint, Listen, Setting
 from chaos.packets import Packet
+from tests.engines import docker_engine
 from tests.source import ROOT
+
+__all__ = ["docker_engine"]
 
 EXCHANGES, LABS = 1000, 10
 KILLED = ["sh", "-c", "kill -9 $PPID"]
@@ -54,8 +57,16 @@ def backends() -> dict[str, type]:
 REAL = [name for name, backend in backends().items() if not issubclass(backend, Fake)]
 
 
-@pytest.fixture(scope="module", params=backends())
+def params(names: Iterable[str]) -> list[Any]:
+    """As parameters; containers take their time."""
+    slow = pytest.mark.slow("starts containers")
+    return [pytest.param(name, marks=slow) if name == "docker" else name for name in names]
+
+
+@pytest.fixture(scope="module", params=params(backends()))
 def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "docker":
+        request.getfixturevalue("docker_engine")
     with backends()[request.param]() as session:
         yield session
 
@@ -92,8 +103,8 @@ def test_every_node_answers_for_itself(backend: Any, path: Any) -> None:
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_addresses_are_of_the_family_and_no_two_alike(backend: Any, family: Any) -> None:
     with backend.start(setting(family=family)) as lab:
-        found = [lab.nodes["client"].address, lab.target_address, lab.nowhere, lab.link_address(ROUTER, "client")]
-        found.append(lab.link_address(ROUTER, "server"))
+        towards = {lab.link_address(ROUTER, end) for end in ("client", "server")}
+        found = [lab.nodes["client"].address, lab.target_address, lab.nowhere, *towards]
         assert len(set(found)) == len(found)
         assert all((":" in address) == (family == "ipv6") for address in found)
         assert lab.target_address == lab.nodes["server"].address == lab.link_address("server", "server")
@@ -258,7 +269,9 @@ def missing(backend: Any, count: int) -> int:
 
 @pytest.mark.slow("a thousand exchanges, four labs at a time")
 @pytest.mark.parametrize("name", REAL)
-def test_a_thousand_captures_miss_nothing(name: str) -> None:
+def test_a_thousand_captures_miss_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "docker":
+        request.getfixturevalue("docker_engine")
     with backends()[name]() as session, ThreadPoolExecutor(4) as threads:
         found = threads.map(lambda _: missing(session, EXCHANGES // LABS), range(LABS))
         assert sum(found) == 0
@@ -271,7 +284,7 @@ def test_all_of_it_holds_for_an_ordinary_user() -> None:
     assert setpriv, "util-linux has setpriv"
     nobody = pwd.getpwnam("nobody")
     who = [setpriv, f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    chosen = "not thousand and not ordinary_user"
+    chosen = "not thousand and not ordinary_user and not docker"
     argv = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
     done = subprocess.run([*who, *argv], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

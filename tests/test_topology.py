@@ -27,7 +27,7 @@ def complaints(path: Path) -> list[str]:
     return [f"{problem.line}:{problem.column}: {problem.message}" for problem in caught.value.problems]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.iterdir()))
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in SHIPPED.glob("*/compose.yaml")))
 def test_every_shipped_topology_is_found_by_its_name_from_anywhere(name: str, tmp_path: Path) -> None:
     found = topology.find(name, tmp_path)
     assert found.name == name
@@ -63,7 +63,7 @@ volumes: {data: }
 """,
     )
     assert topology.load(path).services == {
-        "web": Service("web", image="shop/base:${TAG:-latest}"),
+        "web": Service("web", image="shop/base:${TAG:-latest}", product=True),
         "redis": Service("redis", image="redis:7", command=("redis-server", "--port", "6379"), listen=6379),
         "proxy": Service("proxy", proxy=(26379, Endpoint("redis", 6379))),
         "idle": Service("idle"),

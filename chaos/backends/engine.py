@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -32,7 +33,7 @@ PLUGINS: Final = (
     "/usr/lib/docker/cli-plugins",
     "/usr/libexec/docker/cli-plugins",
 )
-OLDEST: Final = (1, 41)
+OLDEST: Final = "1.41"
 """The API of Docker Engine 20.10."""
 
 
@@ -41,17 +42,35 @@ def api() -> APIClient:
     from docker import APIClient
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
+    from requests.exceptions import RequestException
 
     where = address()
     options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
+    _check_socket(where)
+    asking = APIClient(version=OLDEST, timeout=TIMEOUT, **options)  # "auto" asks in its constructor, and leaks there
     try:
-        client = APIClient(version="auto", timeout=TIMEOUT, **options)
-    except DockerException as error:
-        raise ToolMissing(f"a Docker Engine at {where} ({error})", INSTALL) from None
-    version = tuple(int(part) for part in client.api_version.split("."))
-    if version < OLDEST:
+        version = asking.version(api_version=False)["ApiVersion"]
+    except (DockerException, RequestException) as error:
+        raise ToolMissing(f"a Docker Engine at {where}", INSTALL, str(error)) from None
+    finally:
+        asking.close()
+    if _numbers(version) < _numbers(OLDEST):
         raise LabError(f"the Docker Engine at {where} is too old: connect-chaos needs 20.10 or later")
-    return client
+    return APIClient(version=version, timeout=TIMEOUT, **options)
+
+
+def _check_socket(where: str) -> None:
+    """Whether anybody listens at a unix:// address: docker-py would leave a socket unclosed over it."""
+    if where.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(where.removeprefix("unix://"))
+            except OSError as error:
+                raise ToolMissing(f"a Docker Engine at {where}", INSTALL, error.strerror) from None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def address() -> str:
