@@ -101,7 +101,8 @@ class Agent:
         """Serve until the host hangs up."""
         while True:
             for key, _ in self._selector.select():
-                key.data()
+                if self._selector.get_map().get(key.fd) is key:  # not closed by a request of the same round
+                    key.data()
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back when the descriptor can be read."""

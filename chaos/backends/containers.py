@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.backends.channel import AgentNode, Channel
+from chaos.backends.modules import taken_along
 from chaos.errors import LabError
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class Execution:
         self._told = job.get("surface") is not None
         self._argv = list(job["argv"])
         if self._told:
-            surface = job["surface"]
-            self._argv = ["python3", "-c", WRAPPED, "9", json.dumps(surface["job"]), surface["program"]]
+            inner = node.taken_along(job["surface"]["job"])
+            self._argv = ["python3", "-c", WRAPPED, "9", json.dumps(inner), job["surface"]["program"]]
         self._results: queue.Queue[tuple[int, bytes, bytes] | LabError] = queue.Queue()
         self._started = node.call("clock")
         threading.Thread(target=self._run, daemon=True).start()
@@ -165,9 +166,16 @@ class Execution:
 class ImageNode(AgentNode):
     """A node of our own image, which carries its agent: its Python is not the host's."""
 
+    def __init__(
+        self, name: str, address: str, interface: str, channel: Channel, api: APIClient, container: str
+    ) -> None:
+        super().__init__(name, address, interface, channel)
+        self._api, self._container = api, container
+
     def start(self, operation: str, /, **arguments: Any) -> Any:
-        if operation == "attempt" and arguments["job"].get("surface") is not None:
-            arguments["job"] = {**arguments["job"], "argv": ["python3"]}
+        if operation == "attempt" and (surface := arguments["job"].get("surface")) is not None:
+            inner = taken_along(self._api, self._container, surface["job"])
+            arguments["job"] = {**arguments["job"], "argv": ["python3"], "surface": {**surface, "job": inner}}
         return super().start(operation, **arguments)
 
 
@@ -180,6 +188,10 @@ class ProductNode(AgentNode):
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
         return Execution(self, arguments["job"]) if operation == "attempt" else super().start(operation, **arguments)
+
+    def taken_along(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The job of surface.py, with the user's own module in the container."""
+        return taken_along(self._api, self._container, job)
 
     def execute(self, argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
         """Run a program in the service's container to its end: exit status, stdout, stderr."""

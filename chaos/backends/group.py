@@ -111,9 +111,9 @@ class Group:
         self._channels.append(channel)
         if name == ROUTER:
             address = self.share.address(composed.ROUTER_HOST, self.kind.family)
-            return ImageNode(name, address, "wire0", channel)
+            return ImageNode(name, address, "wire0", channel, self.api, containers[name])
         if own:
-            return ImageNode(name, self._places[name], "eth0", channel)
+            return ImageNode(name, self._places[name], "eth0", channel, self.api, containers[name])
         return ProductNode(name, self._places[name], channel, self.api, containers[name])
 
     def _addresses(self, family: Family) -> dict[str, str]:
