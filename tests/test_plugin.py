@@ -148,7 +148,7 @@ def test_bad_input_is_a_collection_error_with_every_problem(project: pytest.Pyte
     [
         (
             "--chaos-backend=netnss",
-            "*--chaos-backend: unknown backend `netnss` (did you mean 'netns'?); known: auto, netns*",
+            "*--chaos-backend: unknown backend `netnss` (did you mean 'netns'?); known: auto, docker, netns*",
         ),
         ("--chaos-jobs=0", "*--chaos-jobs: expected auto or a number from 1, got '0'*"),
         ("--chaos-artifacts=sometimes", "*--chaos-artifacts: invalid choice: 'sometimes'*"),
