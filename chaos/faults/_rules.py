@@ -103,10 +103,17 @@ class Selection:
         ends = (setting.client, setting.target.node) if way == FORTH else (setting.target.node, setting.client)
         return self.from_ in (None, ends[0]) and self.to in (None, ends[1])
 
+    def end(self, setting: Setting) -> str:
+        """The node that the connection ends at of which these are segments."""
+        port = self.port or default_port(setting, self.at)
+        behind = self.at == setting.listen.node or port == setting.listen.port != setting.target.port
+        return setting.listen.node if setting.proxied and behind else setting.target.node
+
     def _chain(self, setting: Setting, way: str) -> tuple[str, ...]:
         if self.at == ROUTER:
             return ("FORWARD", "-i", "wire0")
-        return ("INPUT",) if (way == FORTH) == (self.at != setting.client) else ("OUTPUT",)
+        dials = setting.target.node if self.end(setting) != setting.target.node else setting.client
+        return ("INPUT",) if (way == FORTH) == (self.at != dials) else ("OUTPUT",)
 
     def _ends(self, lab: Lab) -> tuple[str, ...]:
         source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()

@@ -74,9 +74,10 @@ class Icmp:
         message = self._message(lab.setting.family)
         assert message is not None, "check() refuses it"
         option, kind, code = message
-        rules = Selection(self.at, self.segment, self.port).rules(lab, ["-j", "REJECT", "--reject-with", option])
+        chosen = Selection(self.at, self.segment, self.port)
+        rules = chosen.rules(lab, ["-j", "REJECT", "--reject-with", option])
         with armed(lab.nodes[self.at], lab.setting.family, rules) as armed_rules:
-            yield Touching(armed_rules.hits, no_icmp(kind, code))
+            yield Touching(armed_rules.hits, no_icmp(kind, code, chosen.end(lab.setting)))
 
 
 def known(family: Family) -> list[str]:

@@ -32,4 +32,4 @@ class Reset:
         chosen = Selection(self.at, self.segment, self.port)
         verdict = ["-j", "REJECT", "--reject-with", "tcp-reset"]
         with armed(lab.nodes[self.at], lab.setting.family, chosen.rules(lab, verdict)) as rules:
-            yield Touching(rules.hits, no_reset)
+            yield Touching(rules.hits, no_reset(chosen.end(lab.setting)))
