@@ -106,8 +106,10 @@ class Driver:
         _same("the toxic", [toxic], self.look(name)["toxics"])
 
     def remove(self, name: str, toxic: str) -> None:
-        """Remove the toxic of this name."""
-        self._proxy(name).destroy_toxic(toxic)
+        """Remove the toxic of this name, if it is there."""
+        proxy = self._proxy(name)
+        if toxic in proxy.toxics():
+            proxy.destroy_toxic(toxic)
         _same("the list of toxics", [], [one for one in self.look(name)["toxics"] if one["name"] == toxic])
 
     def enable(self, name: str, enabled: bool) -> None:

@@ -62,12 +62,13 @@ class Icmp:
 
     def effect(self, setting: Setting) -> Effect:
         """An ICMP error to the sender."""
-        meets = Selection(self.at, self.segment, self.port).meets(setting)
+        chosen = Selection(self.at, self.segment, self.port)
+        meets, behind = chosen.meets(setting), chosen.behind(setting)
         message = self._message(setting.family)
         assert message is not None, "check() refuses it"
         _, kind, code = message
         says = f"{self.at} answers {spoken(meets)} with ICMP {message[0].removeprefix('icmp-').removeprefix('icmp6-')}"
-        return Effect(f"{says} ({kind}/{code})", self.at, meets, f"icmp:{kind}/{code}")
+        return Effect(f"{says} ({kind}/{code})", self.at, meets, f"icmp:{kind}/{code}", behind=behind)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._proxy import Since, of_toxiproxy
@@ -26,6 +27,12 @@ class ProxyDown:
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """There must be a Toxiproxy."""
         yield from of_toxiproxy(self.at, setting)
+
+    def effect(self, setting: Setting) -> Effect:
+        """A RST from a kernel that has no listener."""
+        node = self.at or setting.target.node
+        says = f"the proxy at {node} is disabled: nobody listens, and the kernel there answers the SYN with a RST"
+        return Effect(says, node, ("> syn",), "rst")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from chaos.effect import Effect, Peer
 from chaos.errors import LabError
 from chaos.evidence import Evidence
 from chaos.faults import _proofs
@@ -108,34 +109,43 @@ class Toxic:
         """There must be a Toxiproxy."""
         yield from of_toxiproxy(self.at, setting)
 
+    def effect(self, setting: Setting) -> Effect:
+        """What a client of the proxy sees of it; what only delays ends nothing."""
+        node = self.at or setting.target.node
+        given = ", ".join(f"{name} {value}" for name, value in self.attributes.items())
+        says = f"the proxy at {node} puts {self.type} on what goes {self.stream} ({given}); connect() is not touched"
+        return Effect(says, node, peer=self._ends(), after="data")
+
+    def _ends(self) -> Peer | None:
+        if self.type == "timeout":
+            return "close" if self.timeout else "silent"
+        if self.type == "limit_data":
+            return "close"
+        return "abort" if self.type == "reset_peer" else None
+
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        proxy = lab.proxy(self.at or lab.setting.target.node)
-        name = f"{self.type}_{self.stream}"
+        proxy, name = lab.proxy(self.at or lab.setting.target.node), f"{self.type}_{self.stream}"
         before = proxy.passed()[self.stream]
-        kept: list[int] = []
         seen = Since(lab, proxy)
+        touched: list[int] = []
+        kept: list[int] = []
 
         def hits() -> int:
             touched.append(seen.connections())
             return touched[-1]
 
-        touched: list[int] = []
-        proxy.add(
-            {
-                "name": name,
-                "type": self.type,
-                "stream": self.stream,
-                "toxicity": self.toxicity,
-                "attributes": self.attributes,
-            }
-        )
         try:
+            proxy.add(self._sent_as(name))
             yield Touching(hits, lambda evidence: self._doubt(evidence, proxy, sum(kept)))
         finally:
             proxy.remove(name)
             if any(touched) and self.type in _proofs.SWALLOW:
                 kept.append(_kept(lab, proxy, self.stream, before))
+
+    def _sent_as(self, name: str) -> Mapping[str, Any]:
+        said = {"type": self.type, "stream": self.stream, "toxicity": self.toxicity}
+        return {"name": name, **said, "attributes": self.attributes}
 
     def _doubt(self, evidence: Evidence, proxy: Proxy, kept: int) -> str | None:
         """The wire at the proxy's own node first; then the proxy's counters must agree with it."""
