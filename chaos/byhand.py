@@ -116,7 +116,7 @@ def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 
 def _program(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     node, said = operation.node, operation.arguments
-    yield inside(node, *said["argv"]) + ' > /dev/null 2>&1 & PROGRAMS="$PROGRAMS $!"'
+    yield inside(node, *said["argv"]) + ' > /dev/null 2>&1 & PROGRAMS="${PROGRAMS:-} $!"'
     listening = inside(node, "ss", "-Hltn", f"sport = :{said['port']}")
     yield f"until {listening} | grep -q .; do sleep 0.1; done"
 
