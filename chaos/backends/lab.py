@@ -98,7 +98,7 @@ class AgentLab:
         return self._gateways[end] if node == ROUTER else self.nodes[node].address
 
     def open(self) -> None:
-        """Start the captures, the wire and the healthy listener, and every Toxiproxy, all at once; return when each is ready."""
+        """Start captures, wire, healthy listener and every Toxiproxy, all at once; return when each is ready."""
         for service in self.setting.topology.services.values():
             if service.proxy is not None:
                 (port, upstream), node = service.proxy, self.nodes[service.name]
