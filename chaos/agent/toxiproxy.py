@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from chaos.agent.serve import MISSING, Agent, OperationFailed, Pipe, describe
 HOST, PORT = "127.0.0.1", 8474
 CALL = 5.0
 """Seconds that one call may take; a proxy that waits for its upstream answers 503 after 25 s."""
+POLL = 0.01
 METRIC = "toxiproxy_proxy_{}_bytes_total"
 
 
@@ -84,8 +86,10 @@ class Driver:
         self._server = server
 
     def create(self, name: str, listen: str, upstream: str) -> Any:
-        """Make a proxy; returns it as `look` does."""
-        version = json.loads(self._server.version() or b'{"version": "unreachable"}').get("version")
+        """Make a proxy, once the server serves; returns it as `look` does, and the server's `version`."""
+        while not self._server.running():  # a container starts when it likes; the deadline is the caller's
+            select.select([], [], [], POLL)
+        version = json.loads(self._server.version())["version"]
         self._server.create(name=name, listen=listen, upstream=upstream, enabled=True)
         found = self.look(name)
         wanted = {"name": name, "listen": listen, "upstream": upstream, "enabled": True, "toxics": []}
