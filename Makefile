@@ -21,3 +21,4 @@ bench: setup
 
 setup:
 	@scripts/setup
+	@scripts/toxiproxy
