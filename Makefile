@@ -26,3 +26,4 @@ bench: setup
 
 setup:
 	@scripts/setup
+	@scripts/toxiproxy

@@ -99,6 +99,8 @@ def _objections(made: Fault, setting: Setting) -> Iterable[tuple[str, str]]:
 
 def _plain(text: str) -> Any:
     """A number where YAML would read one."""
+    if re.fullmatch(r"\d+\.\d+", text, re.ASCII):
+        return float(text)
     return int(text) if re.fullmatch(r"0|[1-9]\d*", text, re.ASCII) else text
 
 

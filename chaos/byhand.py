@@ -5,11 +5,13 @@ A node is the network namespace chaos-NAME. An operation that only asks is no li
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chaos import programs
+from chaos.toxiproxy import PORT
 
 if TYPE_CHECKING:
     from chaos.agent.lab import RouteSpec
@@ -97,6 +99,8 @@ def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     if operation.child == "listener" and operation.arguments.get("end"):
         yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+    elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
+        yield from _toxiproxy(operation)
 
 
 def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -108,6 +112,28 @@ def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     yield inside(node, *argv) + " & LISTENER=$!"
     listening = inside(node, "ss", "-Hltn", f"sport = :{said['port']}")
     yield f"until {listening} | grep -q .; do sleep 0.1; done"
+
+
+def _program(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    node, said = operation.node, operation.arguments
+    yield inside(node, *said["argv"]) + ' > /dev/null 2>&1 & PROGRAMS="${PROGRAMS:-} $!"'
+    listening = inside(node, "ss", "-Hltn", f"sport = :{said['port']}")
+    yield f"until {listening} | grep -q .; do sleep 0.1; done"
+
+
+def _toxiproxy(operation: Operation) -> Iterator[str]:
+    """The HTTP API, as curl speaks it (Toxiproxy's README, "HTTP API")."""
+    said = dict(operation.arguments["tell"]["toxiproxy"])
+    do, name = said.pop("do"), said.pop("name")
+    path, method, body = {
+        "create": ("", "POST", {"name": name, **said}),
+        "add": (f"/{name}/toxics", "POST", said.get("toxic")),
+        "remove": (f"/{name}/toxics/{said.get('toxic')}", "DELETE", None),
+        "enable": (f"/{name}", "POST", said),
+    }.get(do, ("", "", None))
+    if method:
+        data = ["-d", json.dumps(body)] if body else []
+        yield inside(operation.node, "curl", "-sS", "-X", method, *data, f"http://127.0.0.1:{PORT}/proxies{path}")
 
 
 def _connect(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -131,6 +157,7 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "quiesce": _quiesce,
     "child": _child,
     "listener": _listener,
+    "program": _program,
     "connect": _connect,
     "attempt": _attempt,
 }

@@ -23,6 +23,7 @@ class Effect:
     errno: what connect() returns at the client itself, with nothing sent.
     delay: seconds until the answer or the errno.
     peer, after: what our listener does to an established connection, and when (`accept`, `data`, or bytes).
+    behind: it acts on the connection that a Toxiproxy makes, and not on the client's (relayed.py).
     """
 
     says: str
@@ -33,6 +34,7 @@ class Effect:
     delay: float = 0.0
     peer: Peer | None = None
     after: str | int = "accept"
+    behind: bool = False
 
 
 def spoken(meets: Iterable[str]) -> str:

@@ -56,8 +56,9 @@ class Accept:
 class Evidence:
     """What was observed of one attempt. Mappings are by node, and lack the nodes that were not observed.
 
-    client, server: the nodes that dial and that listen.
-    packets: the attempt's conversation (conversation.py); attempt: all packets of its window, ARP too.
+    client, server: the nodes that dial and that listen. proxy: the Toxiproxy between them, if there is one.
+    packets: the attempt's conversation (conversation.py): the client's with its target, and behind a proxy at the
+        server the proxy's with the server. attempt: all packets of its window, ARP too.
     every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
     kernel: differences of the counters, named as nstat(8) names them.
     ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
@@ -75,6 +76,11 @@ class Evidence:
     lost: Mapping[str, int] = field(default_factory=dict)
     server: str = "server"
     ephemeral: tuple[int, int] | None = None
+    proxy: str | None = None
+
+    def leg(self, node: str) -> tuple[Packet, ...]:
+        """The conversation in which this node is an end, as the one who dialled it sees it, or as the server does."""
+        return self.packets[node if self.proxy is not None and node == self.server else self.client]
 
 
 def settle(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None = None) -> Outcome:

@@ -92,6 +92,12 @@ class Setting:
     client: str = "client"
     folder: str = "."
 
+    @property
+    def proxied(self) -> bool:
+        """Whether the client dials a Toxiproxy, which dials the listener: two connections, two handshakes."""
+        service = self.topology.services.get(self.target.node)
+        return service is not None and service.proxy is not None and self.target.node != self.listen.node
+
 
 @dataclass(frozen=True)
 class Surfaced:
@@ -189,6 +195,33 @@ class Listener(Protocol):
         """What it met since it was started: `accepts`, `acted` (see chaos/agent/listener.py)."""
 
 
+class Proxy(Protocol):
+    """The proxy of a Toxiproxy. Whatever it does not do as it is told is a LabError: each change is read back."""
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def listen(self) -> tuple[str, int]:
+        """The address and port on which it accepts."""
+
+    @property
+    def upstream(self) -> tuple[str, int]:
+        """Where it connects to for each connection that it has accepted."""
+
+    def add(self, toxic: Mapping[str, Any]) -> None:
+        """Add a toxic, in the words of Toxiproxy's API: `name`, `type`, `stream`, `toxicity`, `attributes`."""
+
+    def remove(self, name: str) -> None:
+        """Remove a toxic; what it held goes on, or ends with it (`timeout`)."""
+
+    def enable(self, *, enabled: bool) -> None:
+        """Have it listen, or close its listener and its connections."""
+
+    def passed(self) -> Mapping[str, tuple[int, int]]:
+        """(received, sent) bytes of connections that have ended, for `upstream` and `downstream`."""
+
+
 class Lab(Protocol):
     """A running network: every node answers, routes lead through the router, and a listener accepts."""
 
@@ -221,6 +254,9 @@ class Lab(Protocol):
         `do`: `absent`, `never-accept`, `silent`, `close`, `abort`, `forget` (chaos/agent/listener.py); `after`:
         `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made to it from inside its node.
         """
+
+    def proxy(self, node: str) -> Proxy:
+        """The proxy of the Toxiproxy in this node. Raises LabError when it has none."""
 
     def packets(self, node: str) -> Sequence[Packet]:
         """What the capture at this node has seen of the attempt until now, in order."""

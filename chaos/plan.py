@@ -148,7 +148,7 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
 def _undo(spec: Spec) -> list[str]:
     names = [namespace(node["name"]) for node in spec["nodes"]]
     return [
-        "kill $LISTENER",
+        "kill $LISTENER ${PROGRAMS:-}",
         *(f"ip netns del {name}" for name in names),
         *(f"rm -r /etc/netns/{name}" for name in names),
     ]

@@ -20,6 +20,7 @@ from chaos.clients.socket import Socket
 from chaos.effect import Effect
 from chaos.icmp import errno_name
 from chaos.model import ROUTER, Phase, Setting
+from chaos.relayed import GIVEN_UP, relayed
 from chaos.scenario import Case
 from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
 
@@ -113,7 +114,8 @@ class Walk:
     """One handshake, node by node."""
 
     def __init__(self, case: Case, told: Iterable[Effect]) -> None:
-        self._case, self._setting, self._effects = case, case.setting, list(told)
+        self._case, self._setting = case, case.setting
+        self._effects = [relayed(effect, case.setting) for effect in told]
         self._schedule = schedule(case.setting)
         middle = [ROUTER] if self._setting.path == "routed" else []
         self._path = [self._setting.client, *middle, self._setting.target.node]
@@ -122,7 +124,7 @@ class Walk:
     def connect(self) -> Prediction:
         """The call, the SYN, the SYN-ACK; then what comes afterwards."""
         for effect in self._effects:
-            if effect.errno:
+            if effect.errno and not effect.behind:
                 at, _ = window(effect.delay)
                 story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
                 return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
@@ -136,7 +138,8 @@ class Walk:
 
     def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
         """The first effect on its way that takes this segment out."""
-        found = (effect for node in path for effect in self._effects if effect.at == node and segment in effect.meets)
+        near = [effect for effect in self._effects if not effect.behind]
+        found = (effect for node in path for effect in near if effect.at == node and segment in effect.meets)
         return next(found, None)
 
     def _refused(self, met: Effect) -> Prediction:
@@ -197,6 +200,8 @@ class Walk:
         client = self._case.client
         if isinstance(client, Socket):
             errors, phase, story = after.play(client)
+            if self._setting.proxied and errors == ("hang",):
+                errors = (*errors, *GIVEN_UP)  # if the proxy's own dialling ends first
         else:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)

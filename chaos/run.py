@@ -176,7 +176,7 @@ class Run:
     def arm(self, undo: ExitStack) -> list[InForce]:
         """Compress time if the setting says so, and arm every fault in order; `undo` withdraws them."""
         undo.enter_context(self._lab.compressed())
-        faults = self._case.faults
+        faults = nested(self._case.faults)
         armed = [InForce(kind, fault, undo.enter_context(fault.inject(self._lab))) for kind, fault in faults]
         self._clock.lap("arm")
         return armed
@@ -202,7 +202,15 @@ class InForce:
 
     def report(self, hits: int, evidence: Evidence) -> FaultReport:
         """What it touched in an attempt and what that evidence does not prove; asked after it was withdrawn."""
-        return FaultReport(self.kind, str(getattr(self.fault, "at", "")), hits, self.armed.unproven(evidence))
+        return FaultReport(self.kind, str(getattr(self.fault, "at", None) or ""), hits, self.armed.unproven(evidence))
+
+
+def nested(faults: Sequence[tuple[str, Fault]]) -> list[tuple[str, Fault]]:
+    """Faults in the order in which they are armed: the scenario's, but those inside Toxiproxy first, so that they last.
+
+    A proxy whose upstream is black-holed cannot be changed: the network is healed before Toxiproxy is touched.
+    """
+    return sorted(faults, key=lambda named: not getattr(named[1], "outermost", False))
 
 
 def probe_of(case: Case) -> Client:
@@ -219,8 +227,7 @@ class Watch:
 
     def __init__(self, lab: AgentLab, case: Case) -> None:
         self._lab, self._case = lab, case
-        port = case.setting.target.port
-        self._samplers = {node: lab.nodes[node].start("states", port=port) for node in case.expect.states}
+        self._samplers = {node: lab.nodes[node].start("states", port=self._port(node)) for node in case.expect.states}
         for sampler in self._samplers.values():
             sampler.expect("ready")
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
@@ -262,11 +269,12 @@ class Watch:
         after = self._counters()
         lab.read_captures()
         attempt = {node: tuple(self._window(node, outcome)) for node in lab.captured}
-        packets = {node: self._conversation(attempt[node], outcome) for node in lab.captured}
+        packets = {node: self._conversation(node, attempt[node], outcome) for node in lab.captured}
         return Evidence(
             outcome=settle(outcome, packets[setting.client], self.schedule),
             client=setting.client,
-            server=setting.target.node,
+            server=setting.listen.node,
+            proxy=setting.target.node if setting.proxied else None,
             packets=packets,
             attempt=attempt,
             states={node: self._log(node) for node in self._samplers},
@@ -281,11 +289,13 @@ class Watch:
         until = outcome.returned_ns + int(late * 1e9)
         return [packet for packet in self._lab.seen(node) if outcome.started_ns <= packet.time_ns <= until]
 
-    def _conversation(self, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
+    def _conversation(self, node: str, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
         lab, setting = self._lab, self._case.setting
-        client = lab.nodes[setting.client].address
+        client, target, port = lab.nodes[setting.client].address, lab.target_address, setting.target.port
+        if setting.proxied and node == setting.listen.node:
+            client, target, port = lab.nodes[setting.target.node].address, lab.nodes[node].address, setting.listen.port
         until = packets[-1].time_ns if packets else outcome.returned_ns
-        return conversation(packets, client, lab.target_address, setting.target.port, outcome.started_ns, until)
+        return conversation(packets, client, target, port, outcome.started_ns, until)
 
     def _log(self, node: str) -> StateLog:
         self._samplers[node].tell({"stop": True})

@@ -38,12 +38,14 @@ _EXPECTED = {
     "dataclass_type": "a mapping",
 }
 _ENOUGH = 200
+FOREIGN = frozenset({"average_size", "size_variation"})
+"""Keys that are another program's words (attributes of Toxiproxy's) and stay as it writes them."""
 _YES_OR_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 def key_of(field: str) -> str:
     """The YAML key of a dataclass field."""
-    return field.rstrip("_").replace("_", "-")
+    return field if field in FOREIGN else field.rstrip("_").replace("_", "-")
 
 
 def adapter(cls: type) -> TypeAdapter[Any]:

@@ -27,7 +27,7 @@ from chaos.backends.lab import AgentLab, OurListener
 from chaos.check import Leg, Verdict, check
 from chaos.conversation import segment
 from chaos.evidence import Evidence
-from chaos.model import ROUTER, Armed, Fault, Lab, Listener, Service, Setting
+from chaos.model import ROUTER, Armed, Endpoint, Fault, Lab, Listener, Service, Setting
 from chaos.packets import Packet
 from chaos.run import Backend, Result
 from chaos.scenario import Case
@@ -71,7 +71,7 @@ def _of_faults(case: Case) -> Iterator[Mutant]:
         if name == "another port" and case.faults and all(kind in OFF_PATH for kind, _ in case.faults):
             yield Mutant(case, name, why_not="the fault knows no port")
             continue
-        setting = _with_bystander(case.setting) if name == "bystander" else case.setting
+        setting = _with_bystander(case) if name == "bystander" else case.setting
         faults = tuple((kind, wrap(fault)) for kind, fault in case.faults)
         yield _plain(case, name, replace(case, setting=setting, faults=faults))
 
@@ -89,8 +89,12 @@ def _as_it_is(backend: Backend) -> Backend:
 # -- the run: faults that miss
 
 
-def _with_bystander(setting: Setting) -> Setting:
-    services = {**setting.topology.services, BYSTANDER: Service(BYSTANDER)}
+def _with_bystander(case: Case) -> Setting:
+    """One more node; where a fault is inside a Toxiproxy, the bystander is another one in front of the same server."""
+    setting = case.setting
+    proxy = (setting.target.port, Endpoint(setting.listen.node, setting.listen.port))
+    inside = any(kind in ("toxic", "proxy-down") for kind, _ in case.faults)
+    services = {**setting.topology.services, BYSTANDER: Service(BYSTANDER, proxy=proxy if inside else None)}
     return replace(setting, topology=replace(setting.topology, services=services))
 
 
@@ -136,6 +140,12 @@ class SquintingLab:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lab, name)
+
+    def proxy(self, node: str) -> Any:
+        """The node's own; where the port is mistaken, another proxy of the same Toxiproxy, which nobody dials."""
+        real: Any = self._lab.proxy(node)
+        port = self.setting.target.port
+        return real if port == real.listen[1] else real.beside(port)
 
     @contextmanager
     def listening(self, *, do: str, **behaviour: Any) -> Iterator[Listener | None]:

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from chaos import toxiproxy
 from chaos.backends.netns import Netns
+from chaos.errors import ToolMissing
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 
@@ -32,10 +34,20 @@ def cases() -> tuple[Case, ...]:
     return tuple(case for file in files() for case in load(file).cases)
 
 
+def can_run(case: Case) -> bool:
+    """Whether this machine has what the case needs: Toxiproxy may be missing where there is no Go."""
+    if not case.setting.proxied:
+        return True
+    try:
+        return bool(toxiproxy.server())
+    except ToolMissing:
+        return False
+
+
 @cache
 def results() -> Mapping[tuple[str, str], Result]:
     """What happened, by (scenario, case); all run side by side, so that their kernel waits do not add up."""
-    chosen = [case for case in cases() if case.setting.timing == "short"]
+    chosen = [case for case in cases() if case.setting.timing == "short" and can_run(case)]
     with Netns() as backend, ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda case: run(case, backend), chosen))
     return {(name(result.case.file), result.case.name): result for result in found}

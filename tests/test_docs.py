@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos import kinds, wire
+from chaos.faults.toxic import ATTRIBUTES
 from tests.shipped import ROOT, files, name, results
 
 HANDSHAKE = ROOT / "docs" / "handshake.md"
@@ -31,7 +32,8 @@ def without_times(lines: Iterable[str]) -> list[str]:
 
 def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
     named = set(NAMED.findall(HANDSHAKE.read_text()))
-    shipped = {name(file) for file in files() if name(file) != "timeout/default-schedule"}
+    elsewhere = ("timeout/default-schedule", "toxiproxy/")  # docs/toxiproxy.md
+    shipped = {name(file) for file in files() if not name(file).startswith(elsewhere)}
     assert named == shipped
 
 
@@ -65,3 +67,18 @@ def test_the_architecture_page_is_short_and_names_only_what_is_there() -> None:
     named = re.findall(r"`((?:chaos|tests|scenarios|compose|docs|benchmarks|scripts)/[A-Za-z0-9_./-]*)`", page)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_toxiproxy_page_names_its_scenarios_and_every_toxic() -> None:
+    page = Path(ROOT / "docs" / "toxiproxy.md").read_text()
+    named = set(re.findall(r"`(toxiproxy/[a-z-]+)`", page))
+    assert named == {name(file) for file in files() if name(file).startswith("toxiproxy/")}
+    for toxic, attributes in ATTRIBUTES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{toxic}`"))
+        assert [attribute for attribute in attributes if f"`{attribute}`" not in row] == []
+
+
+@pytest.mark.slow("every named scenario is run; one waits three seconds for the kernel")
+def test_every_scenario_of_the_toxiproxy_page_passes() -> None:
+    judged = {key: result.verdict for key, result in results().items() if key[0].startswith("toxiproxy/")}
+    assert {key: verdict.reasons for key, verdict in judged.items() if verdict.kind != "PASS"} == {}

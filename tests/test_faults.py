@@ -14,7 +14,7 @@ from chaos.backends.fake import Fake, Operation
 from chaos.backends.lab import AgentLab
 from chaos.effect import Effect
 from chaos.errors import CommandFailed, LabError
-from chaos.model import Armed, Family, Fault, Setting
+from chaos.model import Armed, Endpoint, Family, Fault, Setting
 
 SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
 SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
@@ -67,6 +67,13 @@ ARMING: dict[str, list[str]] = {
     ],
     "link-down {at: client}": ["client link eth0 down"],
     "link-down {at: router}": ["router link to-server down"],
+    "proxy-down {}": ["toxiproxy enable chaos False"],
+    "toxic {type: latency, latency: 200ms}": [
+        "toxiproxy add chaos latency downstream 1.0 {'latency': 200, 'jitter': 0}",
+    ],
+    "toxic {type: slicer, stream: upstream, toxicity: 0.5, average_size: 9, delay: 1ms, family: ipv6}": [
+        "toxiproxy add chaos slicer upstream 0.5 {'average_size': 9, 'size_variation': 0, 'delay': 1000}",
+    ],
 }
 SHOWS = f"127.0.0.1 localhost/198.18.1.2 client/{NOWHERE} server"
 
@@ -76,22 +83,24 @@ def test_no_kind_is_forgotten() -> None:
     assert tested == set(kinds.faults())
 
 
-def parsed(name: str) -> tuple[Fault, Family]:
+def parsed(name: str) -> tuple[Fault, Setting]:
     import yaml
 
     kind, _, text = name.partition(" ")
     parameters = yaml.safe_load(text)
     family: Family = parameters.pop("family", "ipv4")
-    return kinds.fault(kind, parameters), family
+    return kinds.fault(kind, parameters), setting(family, inside=kind in ("toxic", "proxy-down"))
 
 
-def setting(family: Family = "ipv4") -> Setting:
-    return Setting(topology.find("client-server", Path.cwd()), family=family)
+def setting(family: Family = "ipv4", *, inside: bool = False) -> Setting:
+    """Where a fault is armed; one that is inside a Toxiproxy needs one."""
+    name, target = ("toxiproxy", Endpoint("toxiproxy", 8666)) if inside else ("client-server", Setting.target)
+    return Setting(topology.find(name, Path.cwd()), family=family, target=target)
 
 
 @contextmanager
-def lab_of(fake: Fake, family: Family) -> Iterator[AgentLab]:
-    with fake, fake.start(setting(family)) as lab:
+def lab_of(fake: Fake, where: Setting) -> Iterator[AgentLab]:
+    with fake, fake.start(where) as lab:
         fake.operations.clear()
         yield lab
 
@@ -102,6 +111,8 @@ def brief(operations: list[Operation]) -> list[str]:
 
 
 def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if it.name == "child":
+        yield from _of_child(node, it, said)
     if it.name == "firewall" and said["do"] != "count":
         letter = {"add": "-A", "delete": "-D"}[said["do"]]
         for rule in said["rules"]:
@@ -117,26 +128,39 @@ def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} names {said['hosts'].strip().replace(chr(10), '/')}"
     elif it.name == "listener":
         yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}"
-    elif it.name == "child" and said.get("end"):
-        yield f"{node} {it.child} ends"
     elif it.name == "quiesce":
         yield f"{node} quiesce"
 
 
+def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if said.get("end"):
+        yield f"{node} {it.child} ends"
+    elif it.child == "toxiproxy":
+        yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
+
+
+def _toxiproxy(node: str, do: str, name: str, **said: Any) -> Iterator[str]:
+    if do == "add":
+        toxic = said["toxic"]
+        yield f"{node} add {name} {toxic['type']} {toxic['stream']} {toxic['toxicity']} {toxic['attributes']}"
+    elif do == "enable":
+        yield f"{node} enable {name} {said['enabled']}"
+
+
 @pytest.mark.parametrize("name", ARMING)
 def test_arming_does_this_and_nothing_else(name: str) -> None:
-    fault, family = parsed(name)
+    fault, where = parsed(name)
     fake = Fake()
-    with lab_of(fake, family) as lab, fault.inject(lab):
+    with lab_of(fake, where) as lab, fault.inject(lab):
         assert brief(fake.operations) == ARMING[name]
 
 
 @pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
 @pytest.mark.parametrize("raises", [False, True], ids=["body-ends", "body-raises"])
 def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
-    fault, family = parsed(name)
+    fault, where = parsed(name)
     fake = Fake()
-    with lab_of(fake, family) as lab:
+    with lab_of(fake, where) as lab:
         before, target = fake.settings(), lab.target_address
         with pytest.raises(KeyError) if raises else ExitStack(), fault.inject(lab):
             armed = fake.settings()
@@ -150,14 +174,14 @@ def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
 @pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
 def test_whatever_fails_while_it_arms_nothing_of_it_is_left(name: str) -> None:
     """The n-th operation fails, for every n: what came before is undone."""
-    fault, family = parsed(name)
+    fault, where = parsed(name)
     number = 0
-    while fails_at(fault, family, number):
+    while fails_at(fault, where, number):
         number += 1
     assert number > 0
 
 
-def fails_at(fault: Fault, family: Family, number: int) -> bool:
+def fails_at(fault: Fault, where: Setting, number: int) -> bool:
     """Whether arming has an operation of this number; it fails, and the lab must be as it was."""
     left = [number]
 
@@ -167,7 +191,7 @@ def fails_at(fault: Fault, family: Family, number: int) -> bool:
             raise CommandFailed(["it"], 1, "fails")
 
     fake, armed = Fake(failing), []
-    with lab_of(fake, family) as lab:
+    with lab_of(fake, where) as lab:
         before, left[0] = fake.settings(), number
         armed.append(True)
         try:
@@ -182,7 +206,7 @@ def fails_at(fault: Fault, family: Family, number: int) -> bool:
 def test_faults_nest_and_are_undone_in_reverse_order() -> None:
     names = ["drop {at: server, segment: syn}", "link-down {at: server}", "route {at: client, kind: prohibit}"]
     fake = Fake()
-    with lab_of(fake, "ipv4") as lab:
+    with lab_of(fake, setting()) as lab:
         with ExitStack() as undo:
             for name in names:
                 undo.enter_context(parsed(name)[0].inject(lab))
@@ -196,7 +220,7 @@ def test_faults_nest_and_are_undone_in_reverse_order() -> None:
 
 def test_a_wrong_address_is_the_client_s_alone() -> None:
     fake = Fake()
-    with lab_of(fake, "ipv4") as lab, parsed("wrong-address {at: client}")[0].inject(lab):
+    with lab_of(fake, setting()) as lab, parsed("wrong-address {at: client}")[0].inject(lab):
         rule, names = brief(fake.operations)
         assert rule.startswith("router iptables -A ")
         assert f"-d {NOWHERE}" in rule
@@ -208,9 +232,9 @@ def test_a_wrong_address_is_the_client_s_alone() -> None:
 
 def armed_hits(name: str, **agents: dict[str, Any]) -> int:
     """What a fault counts when the nodes answer so."""
-    fault, family = parsed(name)
+    fault, where = parsed(name)
     fake = Fake()
-    with lab_of(fake, family) as lab, fault.inject(lab) as armed:
+    with lab_of(fake, where) as lab, fault.inject(lab) as armed:
         for node, answers in agents.items():
             for field, value in answers.items():
                 setattr(fake.agents[node], field, value)
@@ -243,7 +267,7 @@ def test_nothing_seen_is_no_hit() -> None:
 def test_routes_that_did_not_change_prove_nothing() -> None:
     """The doubt is about what was read back, not about what was asked for."""
     fake = Fake()
-    with lab_of(fake, "ipv4") as lab:
+    with lab_of(fake, setting()) as lab:
         fake.agents["client"].answer = lambda name, arguments: "[]"  # type: ignore[method-assign]
         with parsed("route {at: client, kind: prohibit}")[0].inject(lab) as armed:
             assert "are what they were" in (doubt_of(armed) or "")
@@ -258,15 +282,15 @@ def doubt_of(armed: Armed) -> str | None:
 
 @pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
 def test_every_fault_says_what_it_does(name: str) -> None:
-    fault, family = parsed(name)
-    effect: Effect = fault.effect(setting(family))  # type: ignore[attr-defined]
+    fault, where = parsed(name)
+    effect: Effect = fault.effect(where)  # type: ignore[attr-defined]
     assert effect.says
     assert all(each[:2] in ("> ", "< ") for each in effect.meets)
 
 
 def test_a_dead_agent_is_named() -> None:
     fake = Fake()
-    with lab_of(fake, "ipv4") as lab:
+    with lab_of(fake, setting()) as lab:
         lab.nodes["server"].channel.dead = True
         fault = parsed("drop {at: server, segment: syn}")[0]
         with pytest.raises(LabError, match="'server' died"), fault.inject(lab):

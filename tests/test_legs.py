@@ -18,7 +18,7 @@ from chaos.faults.never_accept import NeverAccept
 from chaos.faults.no_neighbour import NoNeighbour
 from chaos.model import ROUTER, Node, Outcome, Service, Setting, Topology
 
-PORT = 8080
+PORT, TRIES = 8080, 5
 CONNECT = Socket(steps=("connect",))
 CLOSES_FIRST = ["bash", "-c", "exec 3<>/dev/tcp/server/8080; echo hello >&3; read -r answer <&3; echo $answer"]
 TOPOLOGY = Topology("two", "compose.yaml", {"client": Service("client"), "server": Service("server")})
@@ -173,9 +173,12 @@ class TestLearntMtu:
         return str(lab.nodes["client"].call("command", argv=argv))
 
     def test_it_stays(self, lab: AgentLab) -> None:
-        self.learn(lab)
-        lab.release()
-        assert '"mtu":1280' in self.learnt(lab)
+        for _ in range(TRIES):  # once in a while the segments that were too long are sent again by the timer instead
+            self.learn(lab)
+            lab.release()
+            if '"mtu":1280' in self.learnt(lab):
+                return
+        pytest.fail(f"not learnt: {self.learnt(lab)}")
 
     def test_quiesce_forgets_it(self, lab: AgentLab) -> None:
         self.learn(lab)

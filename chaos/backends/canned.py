@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaos import toxiproxy
 from chaos.packets import Frame
 
 FRESH = {
@@ -38,6 +39,7 @@ class FakeAgent:
     tables: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     hosts: str = ""
     listens: Mapping[str, Any] | None = None
+    proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
     queue: dict[str, int] | None = None
     matched: int = 0
@@ -51,7 +53,7 @@ class FakeAgent:
         """All that a fault may change and must put back."""
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
-        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens)
+        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies)
         return (*map(str, kept), *sorted(map(str, self.routes)))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -106,6 +108,19 @@ class FakeAgent:
         told = [[it.time_ns, it.outgoing, base64.b64encode(it.data).decode()] for it in self.frames[since:]]
         return {"frames": told, "lost": self.lost}
 
+    def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
+        """What the Toxiproxy of this node says."""
+        if do == "create":
+            self.proxies[name] = {"name": name, "enabled": True, "toxics": [], "version": toxiproxy.VERSION, **said}
+        proxy = self.proxies[name]
+        if do == "enable":
+            proxy["enabled"] = said["enabled"]
+        elif do == "add":
+            proxy["toxics"].append(said["toxic"])
+        elif do == "remove":
+            proxy["toxics"] = [toxic for toxic in proxy["toxics"] if toxic["name"] != said["toxic"]]
+        return {"upstream": [0, 0], "downstream": [0, 0]} if do == "passed" else proxy
+
     def _command(self, argv: list[str]) -> str:
         if argv[:2] == ["getent", "hosts"]:
             return "".join(line + "\n" for line in self.hosts.splitlines() if line.split()[1:] == argv[2:])
@@ -142,6 +157,7 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": True},
+    "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
 }
 """What a child answers to a word."""
 
@@ -150,6 +166,8 @@ FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
     "states": {"ready": True},
+    "program": {"ready": True},
+    "toxiproxy": {"ready": True},
     "connect": {"outcome": {"error": "ok", "phase": None, "step": None, "chain": [], "local": None, **ENDED}},
     "attempt": {
         "exit": 0, "signal": None, "stdout": "ok\n", "stderr": "", "hung": False,

@@ -26,6 +26,7 @@ INSTALL = {
     "ip6tables-save": "apt-get install iptables",
     "ip": "apt-get install iproute2",
     "curl": "apt-get install curl",
+    "toxiproxy": "pip install toxiproxy-python",
 }
 
 

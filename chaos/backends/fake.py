@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from chaos import toxiproxy
 from chaos.backends.canned import FIRST_EVENTS, REPLIES, FakeAgent, static_route
 from chaos.backends.channel import Channel
 from chaos.backends.compressed import Compression
@@ -126,6 +127,9 @@ class Fake(Netns):
     def settings(self) -> dict[str, tuple[str, ...]]:
         """What every node's faults may have changed."""
         return {node: agent.settings() for node, agent in self.agents.items()}
+
+    def _toxiproxy(self) -> str:
+        return toxiproxy.NAME
 
     def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
         self.agents = {node["name"]: FakeAgent(node["name"], hosts=node["hosts"]) for node in spec["nodes"]}

@@ -96,7 +96,7 @@ class Group:
         router = {name: ("eth0", self.share.address(composed.ROUTER_HOST, self.kind.family)) for name in self._places}
         nowhere = self.share.address(composed.NOWHERE, self.kind.family)
         everywhere(self.nodes, "names", hosts=self._hosts({}))
-        return AgentLab(setting, self.nodes, nowhere, router, self._hosts, self._products())
+        return AgentLab(setting, self.nodes, nowhere, router, self._hosts, products=self._products())
 
     def _products(self) -> frozenset[str]:
         """The services that run something of their own."""

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
+from chaos.backends.proxy import AgentProxy
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
 from chaos.packets import Frame, Packet, decode
@@ -49,7 +50,8 @@ class AgentLab:
     """model.Lab over agents.
 
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
-    towards each node. `hosts` gives a node's /etc/hosts under overrides.
+    towards each node. `hosts` gives a node's /etc/hosts under overrides. `packages`: where nodes find toxiproxy-python,
+    if they do not have it installed.
     `products`: the nodes that run a program of their own, whose listener is theirs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
@@ -63,6 +65,7 @@ class AgentLab:
         router: Mapping[str, tuple[str, str]],
         hosts: Callable[[Mapping[str, str]], str],
         products: frozenset[str] = frozenset(),
+        packages: str | None = None,
     ) -> None:
         self._products = products
         self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
@@ -70,6 +73,9 @@ class AgentLab:
         self._gateways = {end: address for end, (_, address) in router.items()}
         self._overrides: dict[str, Mapping[str, str]] = {}
         self._hosts = hosts
+        self._packages = packages
+        self._proxies: dict[str, AgentProxy] = {}
+        self._programs: list[ChildOf] = []
         self._listener: OurListener | None = None
         self._wire: ChildOf | None = None
         self._drains = itertools.count(1)
@@ -102,7 +108,12 @@ class AgentLab:
         return self._gateways[end] if node == ROUTER else self.nodes[node].address
 
     def open(self) -> None:
-        """Start the captures, the wire and the healthy listener, all at once; return when each is ready."""
+        """Start captures, wire, healthy listener and every Toxiproxy, all at once; return when each is ready."""
+        for service in self.setting.topology.services.values():
+            if service.proxy is not None:
+                (port, upstream), node = service.proxy, self.nodes[service.name]
+                to = (self.nodes[upstream.node].address, upstream.port)
+                self._proxies[service.name] = AgentProxy.start(node, self._packages, (node.address, port), to)
         asked = {
             name: self.nodes[name].channel.send("capture", {"do": "start", "interface": self.nodes[name].interface})
             for name in self.captured
@@ -114,6 +125,32 @@ class AgentLab:
             self._wire.expect("ready", QUICK)
         for name, number in asked.items():
             self.nodes[name].channel.result(number)
+        self._await_programs()
+        for proxy in self._proxies.values():
+            proxy.create()
+
+    # -- Toxiproxy, and the programs of nodes
+
+    def program(self, node: str, argv: Sequence[str], port: int) -> None:
+        """Have a program go on in a node; `open` waits until it serves on this port of the node's loopback."""
+        self._programs.append(self.nodes[node].start("program", argv=[*argv], port=port))
+
+    def proxy(self, node: str) -> AgentProxy:
+        if node not in self._proxies:
+            raise LabError(f"node {node!r} has no Toxiproxy; there is one at: {', '.join(self._proxies) or 'no node'}")
+        return self._proxies[node]
+
+    def _await_programs(self) -> None:
+        for program in self._programs:
+            program.expect("ready", QUICK)
+
+    def check_alive(self) -> None:
+        """LabError when a program of a node has ended, or when a Toxiproxy is not as it was made."""
+        for program in self._programs:
+            if program.ready():
+                program.next(0.0)
+        for proxy in self._proxies.values():
+            proxy.check()
 
     # -- the listener
 
@@ -228,7 +265,8 @@ class AgentLab:
             self.drain()
             gone = everywhere(self.nodes, "quiesce")
             if not any(count for each in gone.values() for count in each.values()):
-                return
+                break
+        self.check_alive()
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
         until(condition, what, deadline, self.nodes)
@@ -236,10 +274,3 @@ class AgentLab:
     def names(self, node: str, overrides: Mapping[str, str]) -> None:
         self._overrides[node] = dict(overrides)
         self.nodes[node].call("names", hosts=self._hosts(overrides))
-
-    def check_alive(self) -> None:
-        """LabError when an agent has died."""
-        for node in self.nodes.values():
-            node.channel.pump(0)
-            if node.channel.dead:
-                raise LabError(f"the agent in node {node.name!r} died")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from chaos import command
+from chaos import command, toxiproxy
 from chaos.backends.channel import AgentNode, Channel, everywhere, readable
 from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.lab import AgentLab
@@ -119,12 +119,20 @@ class Netns:
                 SWALLOWED[setting.family],
                 _router(setting, names),
                 lambda to: _hosts(setting, names, to),
+                packages=toxiproxy.packages(),
             )
             if setting.timing == "compressed":
                 cookies = everywhere(nodes, "cookie").values()
                 lab.unit, lab.compressed = Unit(UNIT * JIFFY, JIFFY), lambda: self._compression.of(cookies)
+            for service in setting.topology.services.values():
+                if service.proxy is not None:
+                    lab.program(service.name, [self._toxiproxy(), *toxiproxy.ARGUMENTS], toxiproxy.PORT)
             lab.open()
             yield lab
+
+    def _toxiproxy(self) -> str:
+        """The server of a node that is a Toxiproxy. Raises ToolMissing."""
+        return toxiproxy.server()
 
     def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
         status, theirs = socket.socketpair()

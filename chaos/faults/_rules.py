@@ -89,7 +89,8 @@ class Selection:
     def meets(self, setting: Setting) -> tuple[str, ...]:
         """Which segments of the attempt's path these are, as `> syn`."""
         port = self.port or default_port(setting, self.at)
-        if port != setting.target.port or self.at not in (setting.client, ROUTER, setting.target.node):
+        goal = setting.listen if self.behind(setting) else setting.target
+        if port != goal.port or self.at not in (self._dialler(setting), ROUTER, goal.node):
             return ()
         kinds = [kind for segment in self.segments for kind in (FLAGS if segment == "any" else (segment,))]
         return tuple(
@@ -100,13 +101,27 @@ class Selection:
         )
 
     def _selects(self, setting: Setting, way: str) -> bool:
-        ends = (setting.client, setting.target.node) if way == FORTH else (setting.target.node, setting.client)
+        ends = (self._dialler(setting), self.end(setting))
+        ends = ends if way == FORTH else ends[::-1]
         return self.from_ in (None, ends[0]) and self.to in (None, ends[1])
+
+    def end(self, setting: Setting) -> str:
+        """The node that the connection ends at of which these are segments."""
+        return setting.listen.node if self.behind(setting) else setting.target.node
+
+    def behind(self, setting: Setting) -> bool:
+        """Whether that is the connection that a Toxiproxy makes, and not the client's."""
+        port = self.port or default_port(setting, self.at)
+        far = self.at == setting.listen.node or port == setting.listen.port != setting.target.port
+        return setting.proxied and far
+
+    def _dialler(self, setting: Setting) -> str:
+        return setting.target.node if self.behind(setting) else setting.client
 
     def _chain(self, setting: Setting, way: str) -> tuple[str, ...]:
         if self.at == ROUTER:
             return ("FORWARD", "-i", "wire0")
-        return ("INPUT",) if (way == FORTH) == (self.at != setting.client) else ("OUTPUT",)
+        return ("INPUT",) if (way == FORTH) == (self.at != self._dialler(setting)) else ("OUTPUT",)
 
     def _ends(self, lab: Lab) -> tuple[str, ...]:
         source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from chaos.conversation import segment
+from chaos.conversation import direction, opener, segment
 from chaos.evidence import Evidence
 from chaos.model import Lab
 from chaos.packets import Packet
 
 
-def of_target(packets: Iterable[Packet], lab: Lab, kind: str) -> list[Packet]:
-    """The segments of one kind that the target sent."""
-    source = (lab.target_address, lab.setting.target.port)
-    return [packet for packet in packets if (packet.src, packet.sport) == source and segment(packet) == kind]
+@dataclass(frozen=True)
+class Way:
+    """A connection of the attempt: who dials, and the node, address and port that are dialled."""
+
+    dialler: str
+    node: str
+    address: str
+    port: int
+
+    def to_end(self, packets: Iterable[Packet], kind: str) -> list[Packet]:
+        """The segments of one kind that were sent to the end that is dialled."""
+        goal = (self.address, self.port)
+        return [packet for packet in packets if (packet.dst, packet.dport) == goal and segment(packet) == kind]
+
+    def of_end(self, packets: Iterable[Packet], kind: str) -> list[Packet]:
+        """The segments of one kind that the end that is dialled has sent."""
+        source = (self.address, self.port)
+        return [packet for packet in packets if (packet.src, packet.sport) == source and segment(packet) == kind]
 
 
-def to_target(packets: Iterable[Packet], lab: Lab, kind: str) -> list[Packet]:
-    """The segments of one kind that were sent to the target."""
-    goal = (lab.target_address, lab.setting.target.port)
-    return [packet for packet in packets if (packet.dst, packet.dport) == goal and segment(packet) == kind]
+def way_to(lab: Lab, node: str) -> Way:
+    """The connection that ends at this node: the client's, or behind a Toxiproxy the one that the proxy makes."""
+    setting = lab.setting
+    if setting.proxied and node == setting.listen.node:
+        return Way(setting.target.node, node, lab.nodes[node].address, setting.listen.port)
+    return Way(setting.client, setting.target.node, lab.target_address, setting.target.port)
 
 
-def no_reset(evidence: Evidence) -> str | None:
-    """Doubt when the client's capture has no RST in the attempt's conversation."""
-    return None if "rst" in _kinds(evidence.packets[evidence.client]) else "the client's capture has no RST"
-
-
-def no_fin(evidence: Evidence) -> str | None:
-    """Doubt when the client's capture has no FIN from the peer."""
-    found = [packet for packet in evidence.packets[evidence.client] if "FIN" in packet.flags and not packet.outgoing]
-    return None if found else "the client's capture has no FIN from the peer"
-
-
-def no_icmp(kind: int, code: int | None) -> Callable[[Evidence], str | None]:
-    """Doubt when the client's capture has no such ICMP error."""
+def no_reset(node: str) -> Callable[[Evidence], str | None]:
+    """Doubt when there is no RST in the conversation in which this node is an end."""
 
     def doubt(evidence: Evidence) -> str | None:
-        for packet in evidence.packets[evidence.client]:
-            if packet.icmp is not None and packet.icmp[0] == kind and code in (None, packet.icmp[1]):
-                return None
-        return f"the client's capture has no ICMP {kind}{'' if code is None else f'/{code}'}"
+        found = "rst" in {segment(packet) for packet in evidence.leg(node)}
+        return None if found else f"the capture at {_seen_at(evidence, node)} has no RST"
 
     return doubt
 
 
-def _kinds(packets: Sequence[Packet]) -> set[str]:
-    return {segment(packet) for packet in packets}
+def no_fin(node: str) -> Callable[[Evidence], str | None]:
+    """Doubt when there is no FIN from the end that is dialled in the conversation in which this node is an end."""
+
+    def doubt(evidence: Evidence) -> str | None:
+        packets = evidence.leg(node)
+        closing = [packet for packet in packets if "FIN" in packet.flags and direction(packet, opener(packets)) == "<"]
+        return None if closing else f"the capture at {_seen_at(evidence, node)} has no FIN from the peer"
+
+    return doubt
+
+
+def _seen_at(evidence: Evidence, node: str) -> str:
+    return node if evidence.leg(node) is evidence.packets.get(node) else evidence.client
+
+
+def no_icmp(kind: int, code: int | None, node: str) -> Callable[[Evidence], str | None]:
+    """Doubt when there is no such ICMP error in the conversation in which this node is an end."""
+
+    def doubt(evidence: Evidence) -> str | None:
+        for packet in evidence.leg(node):
+            if packet.icmp is not None and packet.icmp[0] == kind and code in (None, packet.icmp[1]):
+                return None
+        return f"the capture at {_seen_at(evidence, node)} has no ICMP {kind}{'' if code is None else f'/{code}'}"
+
+    return doubt

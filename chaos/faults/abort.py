@@ -29,5 +29,5 @@ class Abort(OfOurListener):
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        with listener_that(lab, "abort", no_reset, self.after) as touching:
+        with listener_that(lab, "abort", no_reset(self.at), self.after) as touching:
             yield touching

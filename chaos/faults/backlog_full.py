@@ -10,7 +10,7 @@ from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
-from chaos.faults._seen import of_target, to_target
+from chaos.faults._seen import way_to
 from chaos.fields import Backlog, NodeName
 from chaos.model import Lab, Setting
 
@@ -29,16 +29,16 @@ class BacklogFull(OfOurListener):
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        node, port = lab.nodes[self.at], lab.setting.listen.port
+        node, port, way = lab.nodes[self.at], lab.setting.listen.port, way_to(lab, self.at)
         with lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog + 1):
             overflows = node.call("counters")["TcpExtListenOverflows"]
             queue = node.call("queue", port=port)
 
             def hits() -> int:
-                if of_target(lab.packets(self.at), lab, "syn-ack"):
+                if way.of_end(lab.packets(self.at), "syn-ack"):
                     return 0
                 dropped: int = node.call("counters")["TcpExtListenOverflows"] - overflows
-                return min(dropped, len(to_target(lab.packets(self.at), lab, "syn")))
+                return min(dropped, len(way.to_end(lab.packets(self.at), "syn")))
 
             def doubt(evidence: Evidence) -> str | None:
                 if queue["accept"] > queue["backlog"]:

@@ -29,5 +29,5 @@ class Close(OfOurListener):
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        with listener_that(lab, "close", no_fin, self.after) as touching:
+        with listener_that(lab, "close", no_fin(self.at), self.after) as touching:
             yield touching

@@ -14,7 +14,7 @@ from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.faults._rules import armed, default_port
-from chaos.faults._seen import no_reset, of_target
+from chaos.faults._seen import no_reset, way_to
 from chaos.fields import NodeName
 from chaos.model import Lab, Setting
 
@@ -44,12 +44,12 @@ class ClosedPort(OfOurListener):
         with self._closed(lab):
 
             def hits() -> int:
-                return len(of_target(lab.packets(self.at), lab, "rst"))
+                return len(way_to(lab, self.at).of_end(lab.packets(self.at), "rst"))
 
             def doubt(evidence: Evidence) -> str | None:
                 if somebody is not None:
                     return f"somebody listens on port {port} of {self.at!r}"
-                return no_reset(evidence)
+                return no_reset(self.at)(evidence)
 
             somebody = lab.nodes[self.at].call("queue", port=port)
             yield Touching(hits, doubt)

@@ -28,8 +28,9 @@ class Drop:
 
     def effect(self, setting: Setting) -> Effect:
         """Silence."""
-        meets = self._chosen().meets(setting)
-        return Effect(f"{self.at} drops {spoken(meets)}, without a word to anybody", self.at, meets)
+        chosen = self._chosen()
+        meets, behind = chosen.meets(setting), chosen.behind(setting)
+        return Effect(f"{self.at} drops {spoken(meets)}, without a word to anybody", self.at, meets, behind=behind)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:

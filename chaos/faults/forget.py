@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chaos.conversation import segment
+from chaos.conversation import direction, opener, segment
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._acting import due, listener_that
@@ -49,6 +49,7 @@ class Forget(OfOurListener):
 
 def _unanswered(evidence: Evidence) -> str | None:
     """Nothing but a RST may come back for what the client sends to a connection that does not exist."""
-    seen = evidence.packets[evidence.client]
-    closing = [packet for packet in seen if not packet.outgoing and segment(packet) == "fin"]
+    seen = evidence.leg(evidence.server)
+    client = opener(seen)
+    closing = [packet for packet in seen if direction(packet, client) == "<" and segment(packet) == "fin"]
     return "the peer closed with a FIN: it remembered the connection" if closing else None

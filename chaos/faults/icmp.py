@@ -62,21 +62,23 @@ class Icmp:
 
     def effect(self, setting: Setting) -> Effect:
         """An ICMP error to the sender."""
-        meets = Selection(self.at, self.segment, self.port).meets(setting)
+        chosen = Selection(self.at, self.segment, self.port)
+        meets, behind = chosen.meets(setting), chosen.behind(setting)
         message = self._message(setting.family)
         assert message is not None, "check() refuses it"
         _, kind, code = message
         says = f"{self.at} answers {spoken(meets)} with ICMP {message[0].removeprefix('icmp-').removeprefix('icmp6-')}"
-        return Effect(f"{says} ({kind}/{code})", self.at, meets, f"icmp:{kind}/{code}")
+        return Effect(f"{says} ({kind}/{code})", self.at, meets, f"icmp:{kind}/{code}", behind=behind)
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         message = self._message(lab.setting.family)
         assert message is not None, "check() refuses it"
         option, kind, code = message
-        rules = Selection(self.at, self.segment, self.port).rules(lab, ["-j", "REJECT", "--reject-with", option])
+        chosen = Selection(self.at, self.segment, self.port)
+        rules = chosen.rules(lab, ["-j", "REJECT", "--reject-with", option])
         with armed(lab.nodes[self.at], lab.setting.family, rules) as armed_rules:
-            yield Touching(armed_rules.hits, no_icmp(kind, code))
+            yield Touching(armed_rules.hits, no_icmp(kind, code, chosen.end(lab.setting)))
 
 
 def known(family: Family) -> list[str]:

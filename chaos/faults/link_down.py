@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
-from chaos.faults._seen import to_target
+from chaos.faults._seen import way_to
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Setting
 
@@ -40,15 +40,15 @@ class LinkDown:
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        node = lab.nodes[self.at]
+        node, way = lab.nodes[self.at], way_to(lab, self.at)
         interface = node.interface if self.at != ROUTER else lab.link(ROUTER, lab.setting.target.node)
         carrier = node.call("link", do="down", interface=interface)
 
         def hits() -> int:
-            sent = len(to_target(lab.packets(lab.setting.client), lab, "syn"))
+            sent = len(way.to_end(lab.packets(way.dialler), "syn"))
             if self.at == lab.setting.client:
                 return 1  # the attempt, which has returned
-            heard = len(to_target(lab.packets(lab.setting.target.node), lab, "syn"))
+            heard = len(way.to_end(lab.packets(way.node), "syn"))
             return max(0, sent - heard)
 
         def doubt(evidence: Evidence) -> str | None:

@@ -24,12 +24,14 @@ class Reset:
 
     def effect(self, setting: Setting) -> Effect:
         """A RST to the sender."""
-        meets = Selection(self.at, self.segment, self.port).meets(setting)
-        return Effect(f"{self.at} answers {spoken(meets)} with a RST in the receiver's name", self.at, meets, "rst")
+        chosen = Selection(self.at, self.segment, self.port)
+        meets = chosen.meets(setting)
+        says = f"{self.at} answers {spoken(meets)} with a RST in the receiver's name"
+        return Effect(says, self.at, meets, "rst", behind=chosen.behind(setting))
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         chosen = Selection(self.at, self.segment, self.port)
         verdict = ["-j", "REJECT", "--reject-with", "tcp-reset"]
         with armed(lab.nodes[self.at], lab.setting.family, chosen.rules(lab, verdict)) as rules:
-            yield Touching(rules.hits, no_reset)
+            yield Touching(rules.hits, no_reset(chosen.end(lab.setting)))

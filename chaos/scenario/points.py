@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaos.marked import Marked
 from chaos.model import Client, Endpoint, Listen, Service, Setting, Speaks, Topology
+from chaos.scenario.behind import behind
 from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart
 from chaos.scenario.variants import Variant
@@ -53,6 +54,9 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
 
 def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
     """Note each part that cannot work in this setting: a fault may have a `check` of its own."""
+    faults = tuple(faults)
+    for number, key, message in behind(faults, setting, variant.expect):
+        source.complain(faults[number].at.find((key,)), message)
     for _, fault, at in faults:
         check = getattr(fault, "check", None)
         for key, message in check(setting, variant.expect) if check else ():
