@@ -18,6 +18,7 @@ TOOLS = {
     "ruff check": ["ruff", "check", "--no-cache", "."],
     "ruff format": ["ruff", "format", "--check", "--diff", "--no-cache", "."],
     "mypy": ["mypy", "--strict", "--cache-dir", str(MYPY_CACHE) if MINE else os.devnull, "chaos", "tests"],
+    "workflows": ["check_jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/chaos.yml"],
 }
 
 
