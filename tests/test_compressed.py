@@ -100,7 +100,7 @@ def test_the_servers_syn_acks_are_timed_in_the_same_unit() -> None:
     of = [packet.flags for packet in result.evidence.packets["server"]]
     syns, syn_acks = of.count(frozenset({"SYN"})), of.count(frozenset({"SYN", "ACK"}))
     assert syns == 11
-    assert syn_acks > syns, "one answers each SYN, and the server's own timer sends more"
+    assert syn_acks > 5, "the first, and five by the server's timer; SYNs sent again are answered at a limited rate"
 
 
 @needs_bpf

@@ -149,16 +149,24 @@ def test_the_text_says_what_is_foretold(name: str) -> None:
 
 @pytest.mark.slow(WAITS)
 def test_faults_elsewhere_are_foretold_too(start: Start, tmp_path: Path) -> None:
-    """Each fault at every node and of every kind; what may end in two ways need only end in one of them."""
+    """Each fault at every node and of every kind; what may end in two ways need only end in one of them.
+
+    On a busy machine a RST may overtake the wake-up of connect(): what went otherwise once is tried once more.
+    """
     tmp_path.chmod(0o755)
     cases = {}
     for number, (fault, family, path) in enumerate(elsewhere()):
         file = tmp_path / f"{number}.chaos.yaml"
         file.write_text(SCENARIO.format(fault=fault, family=family, path=path))
         cases[f"{fault} {family} {path}"] = load(file).cases[0]
+    assert unforetold({name: cases[name] for name in unforetold(cases, start)}, start) == {}
+
+
+def unforetold(cases: Mapping[str, Case], start: Start) -> dict[str, list[str]]:
+    """The cases that did not go as foretold, and in what."""
     running = dict(zip(cases, start(cases.values()), strict=True))
     wrong = {name: differences(predict(cases[name]), result.result()) for name, result in running.items()}
-    assert {name: problems for name, problems in wrong.items() if problems} == {}
+    return {name: problems for name, problems in wrong.items() if problems}
 
 
 def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:

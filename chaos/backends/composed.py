@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 from chaos.backends import image
@@ -39,8 +40,10 @@ class Slice:
         return f"{self._prefix(family)}0/24" if family == "ipv4" else f"{self._prefix(family)}/64"
 
     def address(self, host: int, family: Family) -> str:
-        """The address of a host in it."""
-        return f"{self._prefix(family)}{host}" if family == "ipv4" else f"{self._prefix(family)}{host:x}"
+        """The address of a host in it, written as packets are decoded (RFC 5952)."""
+        return str(
+            ip_address(f"{self._prefix(family)}{host}" if family == "ipv4" else f"{self._prefix(family)}{host:x}")
+        )
 
     def _prefix(self, family: Family) -> str:
         if family == "ipv6":
