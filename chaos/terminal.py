@@ -37,7 +37,7 @@ class Lent:
             os.close(self._slaves.pop())
 
     def relay(self, news: int, finished: Callable[[], bool]) -> None:
-        """Return when `finished()`, asked whenever `news` can be read; pass everything on until then and what is left."""
+        """Return when `finished()`, asked when `news` can be read; pass everything on until then, and what is left."""
         if self.master is None:
             while not _ready({news: select.POLLIN}) or not finished():
                 pass

@@ -108,7 +108,9 @@ def test_a_lab_stays_serves_programs_and_ends_with_down(runtime: Path) -> None:
 def test_the_fault_acts_on_what_runs_in_the_lab() -> None:
     with up("--fault", "drop:segment=syn"):
         assert shell("client", "--", "curl", "-sS", "-m", "0.3", "http://server:8080/").returncode == 28
-        assert shell("server", "--", "curl", "-sS", "http://server:8080/here").returncode == 28  # at the server itself
+        assert (
+            shell("server", "--", "curl", "-sS", "-m", "0.3", "http://server:8080/here").returncode == 28
+        )  # at the server itself
     done = shell("client", "--rtt", "1ms", "--", "curl", "-sS", "http://server:8080/here")
     assert (done.returncode, done.stdout) == (0, "/here")
 

@@ -1,7 +1,8 @@
-"""Operation `passthrough`: run a program of the user's on the user's own terminal, for `connect-chaos exec` and `shell`.
+"""Operation `passthrough`: run a program of the user's on the user's own terminal, for `exec` and `shell`.
 
 Standard input, output and error are the three descriptors that came with the request; without them they are the
-agent's, which are those of the host's process. Nothing is read, kept or changed on the way. Otherwise as `attempt`: no proxies in the environment, and nothing of it survives.
+agent's, which are those of the host's process. Nothing is read, kept or changed on the way. Otherwise as `attempt`: no
+proxies in the environment, and nothing of it survives.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """There are none."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(_options: argparse.Namespace) -> int:
     """Ask, and wait; the connection closes when nothing is left."""
     from chaos import control
 

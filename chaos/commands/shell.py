@@ -17,6 +17,7 @@ import os
 import shlex
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from chaos.commands import BROKEN, _adhoc
@@ -53,13 +54,13 @@ def run(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace, *, terminal: bool) -> dict[str, Any]:
     argv = options.argv or [_shell()]
     environment = dict(os.environ)
-    return {"argv": argv, "directory": os.getcwd(), "environment": environment, "terminal": terminal}
+    return {"argv": argv, "directory": str(Path.cwd()), "environment": environment, "terminal": terminal}
 
 
 def _shell() -> str:
     """$SHELL, or bash. The shell of an account that may not log in (nobody's) is none."""
     said = os.environ.get("SHELL", "")
-    return said if os.access(said, os.X_OK) and os.path.basename(said) not in ("nologin", "false") else "bash"
+    return said if os.access(said, os.X_OK) and Path(said).name not in ("nologin", "false") else "bash"
 
 
 def _in_running_lab(options: argparse.Namespace, lent: Any) -> Mapping[str, Any]:

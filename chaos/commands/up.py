@@ -2,8 +2,8 @@
 
     connect-chaos up client-server --fault drop:segment=syn --rtt 50ms
 
-The network is tried with a socket of ours before the faults are armed; then they act on everything. `connect-chaos shell
-NODE` opens a shell in a node, from any terminal of the same user. One lab a user. Nothing of it outlives this process.
+The network is tried with a socket of ours before the faults are armed; then they act on everything. `connect-chaos
+shell NODE` opens a shell in a node, from any terminal of the same user. One lab a user; nothing of it outlives us.
 
 Exit status: 0 ended by `down`, 130 by Ctrl-C, 143 by SIGTERM. A fault is written as for `exec`.
 """
