@@ -9,7 +9,6 @@ import json
 import os
 import select
 import socket
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +42,9 @@ def readable(fds: Iterable[int], timeout: float) -> bool:
 class Channel:
     """JSON lines over two file descriptors that we own."""
 
+    passes_descriptors = True
+    """Whether the agent is at the other end of a socket of this machine (SCM_RIGHTS)."""
+
     def __init__(self, node: str, reader: int, writer: int) -> None:
         self.node, self.reader, self._writer = node, reader, writer
         self._rest = b""
@@ -73,7 +75,7 @@ class Channel:
 
     def _send_along(self, data: memoryview, fds: Sequence[int]) -> int:
         """The beginning of a request with descriptors (SCM_RIGHTS); how much of it was sent."""
-        if not stat.S_ISSOCK(os.fstat(self._writer).st_mode):
+        if not self.passes_descriptors:
             text = f"descriptors cannot be handed over to node {self.node!r}; with `--backend netns` they can"
             raise LabError(text)
         with socket.socket(fileno=os.dup(self._writer)) as sock:
