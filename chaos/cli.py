@@ -1,7 +1,7 @@
 """The command `connect-chaos`: its arguments, its exit status, and nothing else; chaos/commands/ has the commands.
 
-Exit status: 0 all passed, 1 a FAIL, 2 bad input, 3 INVALID or a broken environment, 130 interrupted. `exec` passes
-on the status of the program that it ran.
+Exit status: 0 all passed, 1 a FAIL, 2 bad input, 3 INVALID or a broken environment, 130 interrupted. `exec` and
+`shell` pass on the status of the program that they ran.
 """
 
 from __future__ import annotations
@@ -13,11 +13,26 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from chaos import commands
 from chaos.errors import ChaosError, ScenarioError
 
-ORDER = ("run", "validate", "list", "explain", "plan", "exec", "show", "doctor", "schema", "clean")
+ORDER = (
+    "run",
+    "validate",
+    "list",
+    "explain",
+    "plan",
+    "exec",
+    "up",
+    "shell",
+    "down",
+    "show",
+    "doctor",
+    "schema",
+    "clean",
+)
 """In which help names them; one that is not here comes last."""
 
 
@@ -41,9 +56,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands.BROKEN
 
 
+class Parser(argparse.ArgumentParser):
+    """One that can keep what stands behind `--` whole, whatever options stand before it.
+
+    argparse takes positional arguments in one run: `shell NODE --fault F -- COMMAND` would lose its command.
+    """
+
+    behind_dashes = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = [*(args or ())]
+        cut = words.index("--") if self.behind_dashes and "--" in words else len(words)
+        found, extras = super().parse_known_args(words[:cut] if self.behind_dashes else args, namespace)
+        if self.behind_dashes:
+            found.argv = words[cut + 1 :]
+        return found, extras
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands with their arguments."""
-    whole = argparse.ArgumentParser(
+    whole = Parser(
         prog="connect-chaos",
         description="Break a TCP connect in one exact way, run a real client, and see what it surfaced.",
         epilog="Exit status: 0 all passed, 1 a FAIL, 2 bad input, 3 INVALID or a broken environment, 130 interrupted.",

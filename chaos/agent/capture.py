@@ -27,6 +27,7 @@ class Capture:
     def __init__(self, interface: str) -> None:
         self.frames: list[tuple[int, bool, bytes]] = []
         self.lost = 0
+        self.kept = True
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
@@ -44,7 +45,8 @@ class Capture:
                     continue  # told once when the link goes down; the socket goes on when it is up again
                 raise
             seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
-            self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
+            if self.kept:
+                self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
 
     def statistics(self) -> int:
         """Frames lost so far (the kernel's counter restarts with each reading)."""
@@ -54,12 +56,18 @@ class Capture:
 
 
 def run(agent: Agent, *, do: str, interface: str = "eth0", since: int = 0) -> dict[str, Any] | None:
-    """`start` opens it; `read` returns {"frames": [[time_ns, outgoing, base64], ...] from number `since`, "lost"}."""
+    """`start` opens it; `read` returns {"frames": [[time_ns, outgoing, base64], ...] from number `since`, "lost"}.
+
+    `discard` keeps nothing from now on, for a lab that stays.
+    """
     if do == "start":
         capture = agent.state["capture"] = Capture(interface)
         agent.watch(capture.socket.fileno(), capture.drain)
         return None
     capture = agent.state["capture"]
+    if do == "discard":
+        capture.kept, capture.frames = False, []
+        return None
     capture.drain()
     frames = [[time_ns, outgoing, encode(data)] for time_ns, outgoing, data in capture.frames[since:]]
     return {"frames": frames, "lost": capture.statistics()}

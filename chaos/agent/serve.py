@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -52,11 +53,33 @@ class Lines:
 
     def read(self) -> list[Any] | None:
         """The messages that one read(2) completes; None at the end of the stream."""
-        data = os.read(self.reader, 1 << 18)
+        data = self.receive()
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def receive(self) -> bytes:
+        """One read(2); nothing at the end of the stream."""
+        return os.read(self.reader, 1 << 18)
+
+
+class HostLines(Lines):
+    """The host's line; over a socket, descriptors may come along with a request (SCM_RIGHTS)."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        super().__init__(reader, writer)
+        is_socket = stat.S_ISSOCK(os.fstat(reader).st_mode)
+        self._socket = socket.socket(fileno=reader) if is_socket else None
+        self.handed_over: list[int] = []
+
+    def receive(self) -> bytes:
+        """One recvmsg(2), which never reads beyond a message's descriptors."""
+        if self._socket is None:
+            return super().receive()
+        data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 8)
+        self.handed_over += fds
+        return data
 
 
 class Pipe(Lines):
@@ -92,7 +115,7 @@ class Agent:
         self.node = node
         self.state: dict[str, Any] = {}
         self.children: dict[int, Child] = {}
-        self._host = Lines(reader, writer)
+        self._host = HostLines(reader, writer)
         self._selector = selectors.DefaultSelector()
         self._count = 0
         self._selector.register(reader, selectors.EVENT_READ, self._serve)
@@ -111,6 +134,11 @@ class Agent:
     def unwatch(self, fd: int) -> None:
         """Call back no more."""
         self._selector.unregister(fd)
+
+    def handed_over(self) -> list[int]:
+        """The descriptors that came with this request; the operation closes them."""
+        fds, self._host.handed_over = self._host.handed_over, []
+        return fds
 
     def fork(self, work: Callable[[Pipe], None]) -> int:
         """Run `work(pipe)` in a child and return its number; what it writes to the pipe are its events."""

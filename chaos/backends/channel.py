@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from chaos.errors import CommandFailed, LabError, ToolMissing
@@ -41,6 +42,9 @@ def readable(fds: Iterable[int], timeout: float) -> bool:
 class Channel:
     """JSON lines over two file descriptors that we own."""
 
+    passes_descriptors = True
+    """Whether the agent is at the other end of a socket of this machine (SCM_RIGHTS)."""
+
     def __init__(self, node: str, reader: int, writer: int) -> None:
         self.node, self.reader, self._writer = node, reader, writer
         self._rest = b""
@@ -55,17 +59,27 @@ class Channel:
         for fd in {self.reader, self._writer}:
             os.close(fd)
 
-    def send(self, operation: str, arguments: Mapping[str, Any]) -> int:
-        """Send a request; returns its number for `result`."""
+    def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
+        """Send a request, with descriptors for the operation to use; returns its number for `result`."""
         self._count += 1
         request = {"id": self._count, "op": operation, "args": arguments}
         data = memoryview(json.dumps(request, separators=(",", ":")).encode() + b"\n")
         try:
+            if fds:
+                data = data[self._send_along(data, fds) :]
             while data:
                 data = data[os.write(self._writer, data) :]
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
         return self._count
+
+    def _send_along(self, data: memoryview, fds: Sequence[int]) -> int:
+        """The beginning of a request with descriptors (SCM_RIGHTS); how much of it was sent."""
+        if not self.passes_descriptors:
+            text = f"descriptors cannot be handed over to node {self.node!r}; with `--backend netns` they can"
+            raise LabError(text)
+        with socket.socket(fileno=os.dup(self._writer)) as sock:
+            return socket.send_fds(sock, [data], fds)
 
     def result(self, number: int, timeout: float = TIMEOUT) -> Any:
         """Wait for the answer to a request."""
@@ -124,6 +138,10 @@ class Channel:
         """Whether an event of this child has come in, without waiting."""
         while self.pump(0):
             pass
+        return self.holds(child)
+
+    def holds(self, child: int) -> bool:
+        """Whether an event of this child is among what was taken in."""
         return bool(self._events.get(child)) or child in self._ended
 
     def _died(self) -> LabError:
@@ -159,6 +177,10 @@ class ChildOf:
     def ready(self) -> bool:
         return self._channel.has_event(self._number)
 
+    def told(self) -> bool:
+        """Whether an event is among what was taken in, without looking for more."""
+        return self._channel.holds(self._number)
+
     def tell(self, message: Any) -> None:
         self._channel.result(self._channel.send("child", {"number": self._number, "tell": message}))
 
@@ -177,6 +199,10 @@ class AgentNode:
 
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
         return ChildOf(self.channel, self.call(operation, **arguments))
+
+    def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> ChildOf:
+        """`start`, with descriptors of ours for the operation to use; ours stay open."""
+        return ChildOf(self.channel, self.channel.result(self.channel.send(operation, arguments, fds)))
 
 
 def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any) -> dict[str, Any]:

@@ -39,6 +39,8 @@ WRAPPED: Final = "import os, sys; os.dup2(1, 9); os.dup2(2, 1); exec(sys.argv.po
 class Attached(Channel):
     """An agent whose line is the attached stream of its container."""
 
+    passes_descriptors = False
+
     def __init__(self, node: str, api: APIClient, container: str) -> None:
         wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         stream = api.attach_socket(container, params=wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,7 +45,7 @@ class FakeChannel(Channel):
         self._answers: dict[int, Any] = {}
         self._children: dict[int, tuple[str, deque[Any]]] = {}
 
-    def send(self, operation: str, arguments: Mapping[str, Any]) -> int:
+    def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
         if self.dead:
             raise self._died()
         self._count += 1

@@ -16,10 +16,9 @@ import argparse
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.commands import BROKEN
+from chaos.commands import BROKEN, _adhoc
 
 if TYPE_CHECKING:
     from chaos.run import Result
@@ -30,15 +29,8 @@ WHERE = "connect-chaos exec"
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the keys of a scenario that make sense here, and the command."""
+    _adhoc.options(parser, speaks="http where the command holds an http:// URL")
     add = parser.add_argument
-    add("--fault", action="append", default=[], metavar="KIND[:KEY=VALUE,...]", help="may be given several times")
-    add("--topology", metavar="NAME", help="a folder of compose/, or a path to a Compose file; client-server")
-    add("--path", help="routed (through the router, our wire) or direct; routed")
-    add("--rtt", metavar="TIME", help="round-trip time of the wire, such as 20ms; 2ms")
-    add("--family", help="ipv4 or ipv6; ipv4")
-    add("--timing", help="the kernel's schedule of SYNs: short (3 s), real (131 s) or compressed (1 s); short")
-    add("--port", type=int, help="where the server listens; 8080")
-    add("--speaks", help="what the server answers: echo or http; http where the command holds an http:// URL")
     add("--node", default="client", help="where the command runs; client")
     add("--quiet", action="store_true", help="say nothing of the wire, unless the fault is not proven")
     add("--json", action="store_true", help="tell what happened as one JSON object, the last line of stderr")
@@ -63,40 +55,10 @@ def run(options: argparse.Namespace) -> int:
 
 def case_of(options: argparse.Namespace) -> Case:
     """The command line as a case that expects nothing in particular. Raises ScenarioError."""
-    from chaos import adhoc
     from chaos.clients._passthrough import Passthrough
-    from chaos.scenario import Case, Expect
 
     client = Passthrough(tuple(options.argv), node=options.node)
-    setting = adhoc.setting(_keys(options), client, Path.cwd(), WHERE)
-    faults = []
-    for text in options.fault:
-        kind, parameters = adhoc.parsed(text)
-        faults.append((kind, adhoc.fault(kind, parameters, setting, f"--fault {text}")))
-    return Case(
-        file=Path(WHERE),
-        name=shlex.join(options.argv),
-        line=0,
-        setting=setting,
-        faults=tuple(faults),
-        client=client,
-        adapter="command",
-        probe="socket",
-        expect=Expect(),
-        tags=(),
-        xfail=None,
-        exclusive=False,
-        lines={},
-    )
-
-
-def _keys(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said, as a scenario file says it."""
-    listen = {"port": options.port, "speaks": options.speaks}
-    keys = {name: getattr(options, name) for name in ("topology", "path", "family", "timing")}
-    keys["link"] = {"rtt": options.rtt} if options.rtt is not None else None
-    keys["listen"] = {key: value for key, value in listen.items() if value is not None} or None
-    return {key: value for key, value in keys.items() if value is not None}
+    return _adhoc.case(options, client, WHERE, shlex.join(options.argv))
 
 
 def _tell(result: Result, options: argparse.Namespace) -> None:
