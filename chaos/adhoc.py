@@ -16,6 +16,7 @@ from chaos import kinds, topology, typed
 from chaos.errors import Problem, ScenarioError
 from chaos.marked import Marked
 from chaos.model import ROUTER, Client, Fault, Setting
+from chaos.scenario import Case, Expect
 from chaos.scenario.language import Document
 from chaos.scenario.points import setting as setting_of
 from chaos.source import Source
@@ -112,3 +113,24 @@ def _known(source: Source, what: str, name: str, services: Iterable[str]) -> Non
 
 def _refused(where: str, message: str) -> ScenarioError:
     return ScenarioError([Problem(where, 0, 0, message)])
+
+
+def case(
+    where: str, name: str, setting: Setting, faults: Iterable[tuple[str, Fault]], client: Client, adapter: str
+) -> Case:
+    """A case that expects nothing in particular, and whose legs our own socket makes."""
+    return Case(
+        file=Path(where),
+        name=name,
+        line=0,
+        setting=setting,
+        faults=tuple(faults),
+        client=client,
+        adapter=adapter,
+        probe="socket",
+        expect=Expect(),
+        tags=(),
+        xfail=None,
+        exclusive=False,
+        lines={},
+    )

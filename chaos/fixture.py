@@ -24,7 +24,7 @@ from chaos.errors import LabError, ToolMissing
 from chaos.evidence import Evidence
 from chaos.model import Client, Outcome, Setting
 from chaos.run import Backend, Clock, InForce, Run
-from chaos.scenario import Case, Expect
+from chaos.scenario import Case
 from chaos.transcript import render
 
 WHERE: Final = "chaos_lab"
@@ -155,18 +155,4 @@ def _case(topology: str, client: Client, keys: Mapping[str, Any]) -> Case:
         if key not in SETTING:
             kind = key.rstrip("_").replace("_", "-")
             faults.append((kind, adhoc.fault(kind, parameters or {}, setting, WHERE)))
-    return Case(
-        file=Path(WHERE),
-        name="fixture",
-        line=0,
-        setting=setting,
-        faults=tuple(faults),
-        client=client,
-        adapter=type(client).__name__.lower(),
-        probe="socket",
-        expect=Expect(),
-        tags=(),
-        xfail=None,
-        exclusive=False,
-        lines={},
-    )
+    return adhoc.case(WHERE, "fixture", setting, faults, client, type(client).__name__.lower())

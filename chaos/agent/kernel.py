@@ -62,6 +62,25 @@ def die_with_parent() -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def wake_on_child() -> tuple[socket.socket, socket.socket]:
+    """A socket that can be read when a child has ended (SIGCHLD), for select(2); and its other end, to be kept."""
+    wake, woken = socket.socketpair()
+    woken.setblocking(False)
+    signal.set_wakeup_fd(woken.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return wake, woken
+
+
+def reap() -> None:
+    """Wait for every child that has ended, without blocking."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
 def checksum_in_software(interface: str) -> None:
     """Have the kernel finish TCP checksums before frames leave by this device, as a relay that copies frames needs."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

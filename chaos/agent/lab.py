@@ -186,19 +186,11 @@ def _fork_agent(node: NodeSpec, namespaces: dict[str, int], fd: int, fds: list[i
 
 def _wait(status: socket.socket) -> None:
     """Reap whatever ends here until the host closes the status socket."""
-    wake, woken = socket.socketpair()
-    woken.setblocking(False)
-    signal.set_wakeup_fd(woken.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    wake, _woken = kernel.wake_on_child()
     while True:
         readable, _, _ = select.select([status, wake], [], [])
         if status in readable:
             signal.set_wakeup_fd(-1)
             return
         wake.recv(4096)
-        while True:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    break
-            except ChildProcessError:
-                break
+        kernel.reap()

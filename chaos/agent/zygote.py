@@ -75,16 +75,13 @@ def serve(control: socket.socket) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now is shared by all labs; a collection would copy its pages
     own_pid_ns = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY)
-    wake, woken = socket.socketpair()
-    woken.setblocking(False)
-    signal.set_wakeup_fd(woken.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    wake, woken = kernel.wake_on_child()
     control.send(b"ready")
     while True:
         readable, _, _ = select.select([control, wake], [], [])
         if wake in readable:
             wake.recv(4096)
-            _reap()
+            kernel.reap()
         if control in readable:
             message, fds = _request(control)
             _fork_lab(json.loads(message), fds, own_pid_ns, (control, wake, woken))
@@ -115,15 +112,6 @@ def _fork_lab(spec: lab.Spec, fds: list[int], own_pid_ns: int, ours: tuple[socke
         kernel.setns(own_pid_ns, kernel.CLONE_NEWPID)
         for fd in fds:
             os.close(fd)
-
-
-def _reap() -> None:
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
 
 
 def main() -> None:

@@ -35,28 +35,13 @@ def said(options: argparse.Namespace) -> bool:
 def case(options: argparse.Namespace, client: Client, where: str, name: str) -> Case:
     """The command line as a case that expects nothing in particular. Raises ScenarioError."""
     from chaos import adhoc
-    from chaos.scenario import Case, Expect
 
     setting = adhoc.setting(_keys(options), client, Path.cwd(), where)
     faults = []
     for text in options.fault:
         kind, parameters = adhoc.parsed(text)
         faults.append((kind, adhoc.fault(kind, parameters, setting, f"--fault {text}")))
-    return Case(
-        file=Path(where),
-        name=name,
-        line=0,
-        setting=setting,
-        faults=tuple(faults),
-        client=client,
-        adapter="command",
-        probe="socket",
-        expect=Expect(),
-        tags=(),
-        xfail=None,
-        exclusive=False,
-        lines={},
-    )
+    return adhoc.case(where, name, setting, faults, client, "command")
 
 
 def _keys(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from chaos.commands import PASSED
 from chaos.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -20,6 +22,18 @@ def options(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """Add FILES."""
     what = f"a {ENDING} file, a folder, or FILE::CASE"
     parser.add_argument("files", metavar="FILE", nargs="*" if several else "+", help=f"{what}; {USUAL}/ by default")
+
+
+def tell(options: argparse.Namespace, key: str, say: Callable[[Case], str]) -> int:
+    """Print what is to be said of each case: as text, or with --json as one object a line with this key."""
+    chosen = cases(options.files)
+    for number, case in enumerate(chosen):
+        text = say(case).rstrip()
+        if options.json:
+            print(json.dumps({"id": case.node_id, key: text}, ensure_ascii=False))
+        else:
+            print(*([""] if number else []), *([f"# {case.node_id}"] if len(chosen) > 1 else []), text, sep="\n")
+    return PASSED
 
 
 def selections(names: Sequence[str]) -> list[tuple[Path, str | None]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from chaos.commands import PASSED, _files
+from chaos.commands import _files
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +17,4 @@ def run(options: argparse.Namespace) -> int:
     """Print it for each case."""
     from chaos.explain import explain
 
-    cases = _files.cases(options.files)
-    for number, case in enumerate(cases):
-        text = explain(case).rstrip()
-        if options.json:
-            print(json.dumps({"id": case.node_id, "explain": text}, ensure_ascii=False))
-        else:
-            print(*([""] if number else []), *([f"# {case.node_id}"] if len(cases) > 1 else []), text, sep="\n")
-    return PASSED
+    return _files.tell(options, "explain", explain)
