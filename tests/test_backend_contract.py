@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,11 +28,13 @@ from chaos import topology
 from chaos.backends.channel import AgentNode
 from chaos.backends.fake import Fake
 from chaos.backends.lab import AgentLab
+from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
 from chaos.conversation import segment
 from chaos.errors import LabError
 from chaos.model import ROUTER, Endpoint, Listen, Setting
 from chaos.packets import Packet
+from tests.deaths import kill_lab
 from tests.engines import docker_engine
 from tests.source import ROOT
 
@@ -186,6 +188,9 @@ def die(session: Any, lab: AgentLab, node: str) -> None:
     if isinstance(session, Fake):
         lab.nodes[node].channel.dead = True
         return
+    if isinstance(session, Netns):
+        kill_lab(lab, node)
+        return
     with pytest.raises(LabError, match=f"'{node}' died"):
         lab.nodes[node].call("command", argv=KILLED)
 
@@ -194,14 +199,13 @@ def die(session: Any, lab: AgentLab, node: str) -> None:
 def test_every_call_to_a_dead_agent_names_its_node(backend: Any, node: str) -> None:
     with backend.start(setting()) as lab:
         die(backend, lab, node)
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: lab.nodes[node].call("counters"),
             lambda: lab.nodes[node].start("states", port=8080),
             lambda: lab.nodes[node].call("names", hosts=""),
-            lab.quiesce,
         ]
         if node != ROUTER:
-            calls += [lambda: lab.packets(node), lab.mark]
+            calls += [lambda: lab.packets(node)]
         else:
             calls += [lab.drain]
         if node == "server":
@@ -209,6 +213,8 @@ def test_every_call_to_a_dead_agent_names_its_node(backend: Any, node: str) -> N
         for call in calls:
             with pytest.raises(LabError, match=f"'{node}'"):
                 call()
+        with pytest.raises(LabError, match=r"the agent in node '\w+' died"):
+            lab.quiesce()
 
 
 # -- what only a kernel can do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -24,9 +25,11 @@ from chaos.findings import Finding
 from chaos.model import Armed, Fault, Lab, Outcome
 from chaos.run import Result, run
 from chaos.scenario import Case, load
+from tests.deaths import kill_lab
 from tests.leftovers import MARK, gone_after, marked
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
+DIED = re.compile(r"the agent in node '\w+' died")
 SOON = 2.0
 """Seconds within which a death must be noticed; the time-outs of a run are 10 s and more."""
 
@@ -70,12 +73,6 @@ def session(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     assert gone_after(mark, marked(mark), 0.0)[1] == []
 
 
-def kill_agent(lab: Lab, node: str, after: str = "0") -> None:
-    """Have the node's agent killed: it is the parent of the shell that it runs for us."""
-    script = f'(sleep {after}; kill -9 "$PPID") >/dev/null 2>&1 &'
-    lab.nodes[node].call("command", argv=["sh", "-c", script])
-
-
 @dataclass(frozen=True)
 class Dying:
     """A fault that does something deadly to the lab when it is armed."""
@@ -102,21 +99,22 @@ def with_deed(case: Case, deed: Callable[[Lab], None]) -> Case:
     return replace(case, faults=(*case.faults, ("dying", fault)))
 
 
-class TestAgent:
+class TestLab:
+    """One process is the agent of all nodes."""
+
     @pytest.mark.slow("it is killed in the middle of a time-out")
-    @pytest.mark.parametrize("node", ["client", "server", "router"])
-    def test_killed_during_the_attempt(self, session: Session, node: str) -> None:
-        result = session.run(with_deed(case("timeout/dropped-syn"), lambda lab: kill_agent(lab, node, "0.2")))
+    def test_killed_during_the_attempt(self, session: Session) -> None:
+        result = session.run(with_deed(case("timeout/dropped-syn"), lambda lab: kill_lab(lab, "client", 0.2)))
         assert result.verdict.kind == "INVALID"
-        assert f"the agent in node '{node}' died" in result.verdict.reasons[0]
+        assert DIED.search(result.verdict.reasons[0])
 
     def test_killed_while_a_fault_is_armed(self, session: Session) -> None:
-        result = session.run(with_deed(case("refused/closed-port", "socket"), lambda lab: kill_agent(lab, "server")))
+        result = session.run(with_deed(case("refused/closed-port", "socket"), lambda lab: kill_lab(lab, "server")))
         assert result.verdict.kind == "INVALID"
-        assert "the agent in node 'server' died" in result.verdict.reasons[0]
+        assert DIED.search(result.verdict.reasons[0])
 
     def test_other_labs_of_the_session_live_on(self, session: Session) -> None:
-        session.run(with_deed(case("refused/closed-port", "socket"), lambda lab: kill_agent(lab, "client")))
+        session.run(with_deed(case("refused/closed-port", "socket"), lambda lab: kill_lab(lab, "client")))
         assert session.run(case("refused/closed-port", "socket")).verdict.kind == "PASS"
 
 

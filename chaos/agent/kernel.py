@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
@@ -17,10 +18,12 @@ CLONE_NEWNET = 0x40000000
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 
-PR_SET_PDEATHSIG, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 1, 29, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 1, 15, 29, 36
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
+
+WRITE_ONLY = ("net/ipv4/route/flush",)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,6 +60,11 @@ def prctl(option: int, value: int) -> None:
     _checked(_libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
 
 
+def name_process(name: str) -> None:
+    """Have ps(1) and top(1) show this name (PR_SET_NAME, 15 bytes at most)."""
+    _checked(_libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0), f"prctl(PR_SET_NAME, {name})")
+
+
 def die_with_parent() -> None:
     """Have the kernel SIGKILL this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -90,10 +98,18 @@ def checksum_in_software(interface: str) -> None:
 
 
 def write_sysctl(name: str, value: str) -> bool:
-    """Write /proc/sys/NAME (slashes, not dots); False where this kernel does not have it."""
+    """Make /proc/sys/NAME (slashes, not dots) this value; False where this kernel does not have it.
+
+    What has the value already is not written: some writes spin until they get the lock of all network namespaces
+    (net/ipv6/addrconf.c, addrconf_disable_ipv6: restart_syscall()), which one that is being taken down holds for long.
+    """
     try:
-        with open(f"/proc/sys/{name}", "w", encoding="ascii") as file:
-            file.write(value)
+        fd = os.open(f"/proc/sys/{name}", os.O_RDWR if name not in WRITE_ONLY else os.O_WRONLY)
     except FileNotFoundError:
         return False
+    try:
+        if name in WRITE_ONLY or os.read(fd, 4096).split() != value.encode().split():
+            os.pwrite(fd, value.encode(), 0)
+    finally:
+        os.close(fd)
     return True

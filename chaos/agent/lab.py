@@ -1,7 +1,8 @@
-"""A lab's first process: makes the network namespaces, links them, starts an agent in each, and waits for its end.
+"""A lab's process: makes the network namespaces, links them, and is the agent of each node until its end.
 
 Everything is made in place and nothing is ever unmade: when this process (pid 1 of the lab's pid namespace) ends,
-the kernel ends its processes, and the last process of a namespace takes interfaces, routes, rules, mounts along.
+the kernel ends its children, and the last process of a namespace takes interfaces, routes, rules, mounts along.
+One process for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ import contextlib
 import gc
 import json
 import os
-import select
-import signal
 import socket
-import sys
 import traceback
 from typing import NoReturn, TypedDict
 
 from chaos.agent import kernel
 from chaos.agent.netlink import Netlink
-from chaos.agent.serve import Agent
+from chaos.agent.serve import Agent, Loop
 
 
 class NodeSpec(TypedDict):
@@ -60,23 +58,28 @@ class Spec(TypedDict):
 
 
 RUN = "/run/connect-chaos"
+OWN = (("mnt", kernel.CLONE_NEWNS), ("uts", kernel.CLONE_NEWUTS))
 WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
+OWN_TABLE = ("net/ipv4/tcp_child_ehash_entries", "1024")
+"""A new namespace's TCP connections are in a table of its own, of this size (Linux 6.1). In the host's, shared by all,
+each look at the sockets of a lab and each end of a namespace walks hundreds of thousands of buckets."""
 
 
 def start(spec: Spec, fds: list[int]) -> NoReturn:
-    """Build the lab, say so on the first descriptor, and wait until the host closes it. Never returns."""
+    """Build the lab, say so on the first descriptor, and serve until the host hangs up. Never returns."""
     status = socket.socket(fileno=fds[0])
     try:
+        kernel.name_process("lab")
         private_mounts()
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
-        gc.freeze()
+        loop = Loop()
+        loop.watch(fds[0], lambda: os._exit(0))
         for node, fd in zip(spec["nodes"], fds[1:], strict=True):
-            _fork_agent(node, namespaces, fd, fds)
-        for fd in (*fds[1:], *namespaces.values()):
-            os.close(fd)
+            Agent(node["name"], fd, loop, Place(node, namespaces[node["name"]]))
+        gc.freeze()
         status.send(b'{"ready":true}\n')
-        _wait(status)
+        loop.run()
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{error} ({os.path.basename(where.filename)}:{where.lineno})"
@@ -107,6 +110,7 @@ def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
     """A new network namespace for each node, configured before it has a link: {name: descriptor}."""
     made: dict[str, int] = {}
     for node in nodes:
+        kernel.write_sysctl(*OWN_TABLE)  # of the namespace that we are in, for the next
         kernel.unshare(kernel.CLONE_NEWNET)
         made[node["name"]] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for name, value in node["sysctls"]:
@@ -166,31 +170,18 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
             netlink.rule(interface, WIRE_TABLE, six=six)
 
 
-def _fork_agent(node: NodeSpec, namespaces: dict[str, int], fd: int, fds: list[int]) -> None:
-    if os.fork():
-        return
-    try:
-        kernel.die_with_parent()
-        kernel.setns(namespaces[node["name"]], kernel.CLONE_NEWNET)
+class Place:
+    """A node's namespaces (serve.Home): the network's, and the mounts and host name of what runs in it."""
+
+    def __init__(self, node: NodeSpec, network: int) -> None:
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
         kernel.sethostname(node["name"])
         _replace("/etc/hosts", f"{RUN}/hosts.{node['name']}", node["hosts"])
-        for other in (*(other for other in fds if other != fd), *namespaces.values()):
-            os.close(other)
-        Agent(node["name"], fd, fd).run()
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-    finally:
-        os._exit(1)
+        own = [(os.open(f"/proc/self/ns/{name}", os.O_RDONLY), flag) for name, flag in OWN]
+        self._namespaces = [(network, kernel.CLONE_NEWNET), *own]
 
-
-def _wait(status: socket.socket) -> None:
-    """Reap whatever ends here until the host closes the status socket."""
-    wake, _woken = kernel.wake_on_child()
-    while True:
-        readable, _, _ = select.select([status, wake], [], [])
-        if status in readable:
-            signal.set_wakeup_fd(-1)
-            return
-        wake.recv(4096)
-        kernel.reap()
+    def enter(self) -> None:
+        """A thread of ours shares our root and working directory, and whoever shares them cannot change its mounts."""
+        kernel.unshare(kernel.CLONE_FS)
+        for fd, flag in self._namespaces:
+            kernel.setns(fd, flag)

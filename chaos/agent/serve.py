@@ -4,14 +4,17 @@
     agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}
                     {"child": 3, "event": ...}  or  {"child": 3, "ended": STATUS}
 
-The agent is one thread and never waits for anything but its selector. What takes long (a listener, a client,
-the wire) is a forked child of plain blocking code, joined to the agent by a socket pair of JSON lines; the agent
-only passes the lines on. When the host goes away, the agent ends, and its children with it (PR_SET_PDEATHSIG).
+An agent never waits for anything but its selector, which the agents of one process share (a lab's nodes in the netns
+backend; a container has an agent of its own). What takes long is plain blocking code in a child, joined to the agent by
+a socket pair of JSON lines; the agent only passes the lines on. A child is a forked process where it stands for one (a
+client, a listener), and a thread where it only looks or relays (the wire). When the host goes away, the process ends,
+and its children with it (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import importlib
 import json
@@ -21,14 +24,17 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from chaos.agent import kernel
 
 MISSING = "missing"
 FAILED = "failed"
+SWITCH = 0.0005
+"""Seconds after which a thread that relays gets its turn, whatever the others compute (Python's own: 5 ms)."""
 
 
 class OperationFailed(Exception):
@@ -91,37 +97,43 @@ class Pipe(Lines):
         self._ready: list[Any] = []
 
     def next(self) -> Any:
-        """Wait for a message; the agent's end is this process's end."""
+        """Wait for a message; the agent's end is this child's end (SystemExit)."""
         while not self._ready:
             messages = self.read()
             if messages is None:
-                os._exit(0)
+                sys.exit(0)
             self._ready = messages
         return self._ready.pop(0)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
 
 class Child:
-    """A forked child, and the agent's end of its socket pair."""
+    """A child, and the agent's end of its socket pair; `pid` is None when it is a thread."""
 
-    def __init__(self, number: int, pid: int, sock: socket.socket) -> None:
+    def __init__(self, number: int, pid: int | None, sock: socket.socket) -> None:
         self.number, self.pid, self.socket = number, pid, sock
         self.lines = Lines(sock.fileno(), sock.fileno())
 
 
-class Agent:
-    """The loop, and what operations may use: `fork`, `watch`, `children`, and a place for their state."""
+class Home(Protocol):
+    """Where a node is, for agents that share a process."""
 
-    def __init__(self, node: str, reader: int, writer: int) -> None:
-        self.node = node
-        self.state: dict[str, Any] = {}
-        self.children: dict[int, Child] = {}
-        self._host = HostLines(reader, writer)
+    def enter(self) -> None:
+        """Have what this process does from now on happen there, and what it starts be there."""
+
+
+class Loop:
+    """One selector for all agents of a process."""
+
+    def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._count = 0
-        self._selector.register(reader, selectors.EVENT_READ, self._serve)
 
     def run(self) -> None:
-        """Serve until the host hangs up."""
+        """Serve without end."""
+        sys.setswitchinterval(SWITCH)
         while True:
             for key, _ in self._selector.select():
                 if self._selector.get_map().get(key.fd) is key:  # not closed by a request of the same round
@@ -135,21 +147,56 @@ class Agent:
         """Call back no more."""
         self._selector.unregister(fd)
 
+    def close_all(self) -> None:
+        """In a forked child: the hosts' lines, captures and other children are none of its business."""
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+
+
+class Agent:
+    """What operations may use: `fork`, `thread`, `watch`, `children`, and a place for their state."""
+
+    def __init__(self, node: str, fd: int | tuple[int, int], loop: Loop, home: Home | None = None) -> None:
+        self.node = node
+        self.state: dict[str, Any] = {}
+        self.children: dict[int, Child] = {}
+        reader, writer = fd if isinstance(fd, tuple) else (fd, fd)
+        self._host = HostLines(reader, writer)
+        self._loop, self._home = loop, home
+        self._count = 0
+        loop.watch(reader, self._serve)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back when the descriptor can be read."""
+        self._loop.watch(fd, callback)
+
+    def unwatch(self, fd: int) -> None:
+        """Call back no more."""
+        self._loop.unwatch(fd)
+
     def handed_over(self) -> list[int]:
         """The descriptors that came with this request; the operation closes them."""
         fds, self._host.handed_over = self._host.handed_over, []
         return fds
 
     def fork(self, work: Callable[[Pipe], None]) -> int:
-        """Run `work(pipe)` in a child and return its number; what it writes to the pipe are its events."""
+        """Run `work(pipe)` in a forked child and return its number; what it writes to the pipe are its events."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             self._become_child(work, ours, theirs)
         theirs.close()
+        return self._raise(pid, ours)
+
+    def thread(self, work: Callable[[Pipe], None]) -> int:
+        """Run `work(pipe)` in a thread: it looks or relays, stays in this network namespace, and ends when told."""
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True).start()
+        return self._raise(None, ours)
+
+    def _raise(self, pid: int | None, ours: socket.socket) -> int:
         self._count += 1
-        child = Child(self._count, pid, ours)
-        self.children[child.number] = child
+        child = self.children[self._count] = Child(self._count, pid, ours)
         self.watch(ours.fileno(), lambda: self._hear(child))
         return child.number
 
@@ -159,22 +206,17 @@ class Agent:
             kernel.die_with_parent()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             ours.close()
-            for key in list(self._selector.get_map().values()):
-                os.close(key.fd)  # the host's line, captures, other children: none of the child's business
-            pipe = Pipe(theirs)
-            try:
-                work(pipe)
-                status = 0
-            except Exception as error:
-                pipe.write({"error": describe(error)})
+            self._loop.close_all()
+            status = _do(work, Pipe(theirs))
         finally:
             os._exit(status)
 
     def end(self, number: int) -> None:
-        """Kill a child and forget it; its sockets close with it."""
+        """End a child and forget it: a process is killed, and its sockets close with it; a thread is hung up on."""
         child = self.children.get(number)
         if child is not None:
-            os.kill(child.pid, signal.SIGKILL)
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)
             self._bury(child)
 
     def tell(self, number: int, message: Any) -> None:
@@ -202,10 +244,10 @@ class Agent:
             os._exit(0)  # the host went away, as in _serve
 
     def _bury(self, child: Child) -> int:
-        self._selector.unregister(child.socket.fileno())
+        self.unwatch(child.socket.fileno())
         child.socket.close()
         del self.children[child.number]
-        return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        return 0 if child.pid is None else os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
 
     def _serve(self) -> None:
         try:
@@ -214,6 +256,8 @@ class Agent:
             requests = None
         if requests is None:
             os._exit(0)
+        if self._home is not None:
+            self._home.enter()
         for request in requests:
             self._answer(request)
 
@@ -224,6 +268,24 @@ class Agent:
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
         self._say(answer)
+
+
+def _do(work: Callable[[Pipe], None], pipe: Pipe) -> int:
+    """A child's whole life; its exit status."""
+    try:
+        work(pipe)
+    except SystemExit:
+        return 0
+    except Exception as error:
+        pipe.write({"error": describe(error)})
+        return 1
+    return 0
+
+
+def _in_thread(work: Callable[[Pipe], None], pipe: Pipe) -> None:
+    with contextlib.suppress(OSError):  # nobody hears its last word
+        _do(work, pipe)
+    pipe.close()
 
 
 def describe(error: Exception) -> dict[str, Any]:
@@ -247,7 +309,9 @@ def main(node: str = "node") -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    Agent(node, reader, writer).run()
+    loop = Loop()
+    Agent(node, (reader, writer), loop)
+    loop.run()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def run(agent: Agent, *, port: int) -> int:
     `seen` holds each connection's changes of state in order of time; `gap_s` is the longest time between two looks,
     so that a state which was not seen can be judged.
     """
-    return agent.fork(lambda pipe: sample(port, pipe))
+    return agent.thread(lambda pipe: sample(port, pipe))
 
 
 def sample(port: int, pipe: Pipe) -> None:

@@ -26,7 +26,7 @@ def run(agent: Agent, *, delay: float, interface: str) -> int:
 
     Told {"drain": n} it answers {"drained": n} once everything that it holds now has been delivered.
     """
-    return agent.fork(lambda pipe: Wire(delay, interface, pipe).relay())
+    return agent.thread(lambda pipe: Wire(delay, interface, pipe).relay())
 
 
 class Wire:

@@ -42,6 +42,7 @@ def session(control: socket.socket, host: int) -> None:
         os.close(ready)
         kernel.die_with_parent()
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.name_process("zygote")
         os.write(told, b"+")
         serve(control)
     os.close(told)
@@ -55,12 +56,12 @@ def session(control: socket.socket, host: int) -> None:
 
 
 def enter_namespaces() -> None:
-    """New mount and pid namespaces; as an ordinary user inside a new user namespace, where we are root."""
+    """New mount, pid and network namespaces; as an ordinary user in a new user namespace, where we are root."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET)
         return
-    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)
