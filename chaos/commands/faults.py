@@ -1,4 +1,4 @@
-"""faults: tell of each kind of fault: the wire, the command by hand, what Linux surfaces, what it imitates and requires.
+"""faults: tell of each kind: its wire, the command by hand, what Linux surfaces, what it imitates and requires.
 
     connect-chaos faults drop icmp
     connect-chaos faults --markdown > docs/faults.md
