@@ -24,6 +24,7 @@ ORDER = (
     "list",
     "explain",
     "plan",
+    "faults",
     "exec",
     "up",
     "shell",

@@ -108,6 +108,7 @@ class BrokenLab:
 
     def break_it(self, undo: ExitStack) -> None:
         """Make sure that it works, and arm the faults; `undo` withdraws them."""
+        self._legs.require()
         baseline = self._legs.leg("baseline")
         if not baseline.ok:
             raise LabError(f"baseline: {baseline.reason}")

@@ -31,6 +31,7 @@ def broken_lab(case: Case, backend: Backend) -> Iterator[AgentLab]:
     """A lab that has been seen to work and in which the case's faults are armed. Nothing is captured any more."""
     with backend.start(case.setting) as lab, ExitStack() as undo:
         legs = Run(case, lab, Clock())
+        legs.require()
         baseline = legs.leg("baseline")
         if not baseline.ok:
             raise LabError(f"baseline: {baseline.reason}")

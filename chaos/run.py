@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from chaos import requires
 from chaos.backends.channel import everywhere
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
@@ -112,6 +113,7 @@ class Run:
     def result(self) -> Result:
         """All legs, then the check. A failed baseline ends the run before anything is armed."""
         case, lab = self._case, self._lab
+        self.require()
         baseline = self._baseline()
         if not baseline.ok:
             return self._conclude(Result(case, invalid(f"baseline: {baseline.reason}"), 0.0))
@@ -128,6 +130,10 @@ class Run:
         self._lab.read_captures()
         self._clock.lap("check")
         return replace(result, frames=self._lab.frames(), breakdown=self._clock.laps)
+
+    def require(self) -> None:
+        """Raise ToolMissing when the nodes lack what the faults or the client require."""
+        requires.check([*(fault for _, fault in self._case.faults), self._case.client], self._lab)
 
     # -- the healthy legs
 

@@ -33,6 +33,7 @@ from chaos.backends.group import Group, Kind, kind_of
 from chaos.backends.lab import AgentLab
 from chaos.errors import CommandFailed, LabError, Problem, ScenarioError, ToolMissing
 from chaos.model import Setting
+from chaos.requires import Answers
 from chaos.schedule import Unit
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Docker:
         self._taken: set[int] = set()
         self._starting = threading.Lock()
         self._compression = Compression(top=True)
+        self._answers = Answers()
         self._idle: list[Group] = []
         self._configs: dict[str, Mapping[str, Any]] = {}
 
@@ -105,6 +107,7 @@ class Docker:
         recovered = False
         try:
             lab = group.lab(setting)
+            lab.answers = self._answers
             if setting.timing == "compressed":
                 self._compress(lab)
             lab.open()

@@ -13,6 +13,7 @@ from chaos.backends.proxy import AgentProxy
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
 from chaos.packets import Frame, Packet, decode
+from chaos.requires import Answers
 from chaos.schedule import SECOND
 
 QUICK = 10.0
@@ -53,6 +54,7 @@ class AgentLab:
     towards each node. `hosts` gives a node's /etc/hosts under overrides. `packages`: where nodes find toxiproxy-python,
     if they do not have it installed.
     `products`: the nodes that run a program of their own, whose listener is theirs.
+    `answers`: what the nodes of the session have been asked for; the backend makes it one for all its labs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
@@ -84,6 +86,7 @@ class AgentLab:
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
         self._callbacks: list[Callable[[], None]] = []
         self.at_hold: Callable[[], None] = lambda: None
+        self.answers = Answers()
         self.recovered = False
         self.unit = SECOND
         self.compressed: Callable[[], AbstractContextManager[None]] = nullcontext

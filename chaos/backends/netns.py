@@ -25,6 +25,7 @@ from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.lab import AgentLab
 from chaos.errors import LabError
 from chaos.model import ROUTER, Setting
+from chaos.requires import Answers
 from chaos.schedule import Unit
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Netns:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._compression = Compression()
+        self._answers = Answers()
 
     def __enter__(self) -> Netns:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -121,6 +123,7 @@ class Netns:
                 lambda to: _hosts(setting, names, to),
                 packages=toxiproxy.packages(),
             )
+            lab.answers = self._answers
             if setting.timing == "compressed":
                 cookies = everywhere(nodes, "cookie").values()
                 lab.unit, lab.compressed = Unit(UNIT * JIFFY, JIFFY), lambda: self._compression.of(cookies)

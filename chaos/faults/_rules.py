@@ -23,6 +23,9 @@ FLAGS = {
     "fin": "SYN,RST,FIN FIN",
     "rst": "RST RST",
 }
+FIREWALL = ("program:iptables", "match:comment")
+"""What every rule of ours requires."""
+REJECT = "target:REJECT"
 _numbers = itertools.count(1)
 
 
@@ -126,6 +129,11 @@ class Selection:
     def _ends(self, lab: Lab) -> tuple[str, ...]:
         source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()
         return (*source, *(("-d", lab.nodes[self.to].address) if self.to else ()))
+
+
+def required(segments: Sequence[str]) -> tuple[str, ...]:
+    """What rules for these segments require: payload is told by a BPF program."""
+    return (*FIREWALL, "match:bpf") if {"ack", "data"} & set(segments) else FIREWALL
 
 
 def directions(segment: str) -> tuple[str, ...]:

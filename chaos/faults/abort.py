@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.faults._acting import due, listener_that
@@ -17,7 +18,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class Abort(OfOurListener):
-    """Our listener aborts the connection (SO_LINGER 0: RST) once it has accepted it, or read data, or so many bytes."""
+    """Our listener aborts the connection (SO_LINGER 0: RST) once it has accepted it, or read data, or so many bytes.
+
+    Wire: a RST from the server on an established connection, and nothing after it.
+    By hand: `sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0)); sock.close()` in the server
+    Linux: connect() succeeds; the next send or recv fails with ECONNRESET, a later send with EPIPE.
+    Imitates: a server that crashed or shed load; a proxy that gave up; a process killed with unread data in its socket.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
     after: After = "accept"

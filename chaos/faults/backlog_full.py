@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
@@ -17,7 +18,16 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class BacklogFull(OfOurListener):
-    """backlog + 1 connections, made inside the server's own node, fill the accept queue; the next SYN is dropped."""
+    """backlog + 1 connections, made inside the server's own node, fill the accept queue; the next SYN is dropped.
+
+    Wire: SYNs without an answer, although the port is open; the server counts ListenOverflows and ListenDrops.
+    By hand: `python3 -c "import socket, time; s = socket.create_server(('', 8080), backlog=1); time.sleep(600)"`, and
+        two connections to it from its own host
+    Linux: connect() fails with ETIMEDOUT after the SYN schedule; tcp_abort_on_overflow changes nothing of it.
+    Imitates: an overloaded server whose threads no longer come to accept(); a `somaxconn` that is too small.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
     backlog: Backlog = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.faults._acting import due, listener_that
@@ -17,7 +18,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class Close(OfOurListener):
-    """Our listener closes the connection (FIN) once it has accepted it, or read data, or so many bytes."""
+    """Our listener closes the connection (FIN) once it has accepted it, or read data, or so many bytes.
+
+    Wire: a FIN from the server; the client acknowledges it, and still may send.
+    By hand: `sock.close()` in the server, once it has read all that came
+    Linux: connect() succeeds; recv returns 0 bytes, the end of the stream, and no errno.
+    Imitates: a graceful shutdown; an idle time-out of a load balancer; a server that is over its limit of connections.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
     after: After = "accept"

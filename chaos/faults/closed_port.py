@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
-from chaos.faults._rules import armed, default_port
+from chaos.faults._rules import FIREWALL, armed, default_port
 from chaos.faults._seen import no_reset, way_to
 from chaos.fields import NodeName
 from chaos.model import Lab, Setting
@@ -24,9 +25,22 @@ NOBODYS = 1
 
 @dataclass(frozen=True)
 class ClosedPort(OfOurListener):
-    """Our listener goes, a product's port is led astray; the host stays, and refuses."""
+    """Our listener goes, a product's port is led astray; the host stays, and refuses.
+
+    Wire: the SYN is answered at once with RST, ACK by the server's own kernel (RFC 9293, 3.10.7.1).
+    By hand: stop the server, or `iptables -t nat -A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 1`
+    Linux: connect() fails with ECONNREFUSED after one round trip.
+    Imitates: a service that has crashed or does not run yet; a wrong port; a listener bound to another address.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = (*FIREWALL, "target:REDIRECT")
 
     at: NodeName
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """Of `requires`: nothing where the listener is ours and can go."""
+        service = setting.topology.services.get(self.at)
+        return self.requires if service is not None and service.product else ()
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """A product will do as well."""

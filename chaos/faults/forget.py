@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.conversation import direction, opener, segment
 from chaos.effect import Effect
@@ -18,7 +19,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class Forget(OfOurListener):
-    """The server forgets the connection (TCP_REPAIR): no FIN, no RST; a later segment is answered with a RST."""
+    """The server forgets the connection (TCP_REPAIR): no FIN, no RST; a later segment is answered with a RST.
+
+    Wire: nothing, until the client sends; then a RST with the sequence number that its segment acknowledges.
+    By hand: `sock.setsockopt(IPPROTO_TCP, TCP_REPAIR, 1); sock.close()` in the server, as root
+    Linux: the first send succeeds, the next call fails with ECONNRESET; a recv alone waits for ever.
+    Imitates: a rebooted server; a load balancer or NAT that lost its state; a failover without connection tracking.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
     after: After = "accept"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
-from chaos.faults._rules import Selection, armed
+from chaos.faults._rules import FIREWALL, REJECT, Selection, armed, required
 from chaos.faults._seen import no_icmp
 from chaos.fields import NodeName, Port, Segments
 from chaos.model import Family, Lab, Setting
@@ -41,13 +41,26 @@ WITH: dict[Family, dict[Name, tuple[str, int, int]]] = {
 
 @dataclass(frozen=True)
 class Icmp:
-    """A node answers segments with an ICMP destination unreachable (iptables REJECT)."""
+    """A node answers segments with an ICMP destination unreachable (iptables REJECT).
+
+    Wire: an ICMP or ICMPv6 error that quotes the segment (RFC 792, RFC 4443); the segment goes no further.
+    By hand: `iptables -A FORWARD -p tcp --dport 8080 --syn -j REJECT --reject-with icmp-host-unreachable`
+    Linux: by type and code: ENETUNREACH, EHOSTUNREACH, ECONNREFUSED, ENOPROTOOPT or EACCES, after one round trip;
+        on an established connection nothing but a soft error.
+    Imitates: a router without a route; a firewall that rejects with admin-prohibited; a host without the port.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = (*FIREWALL, "match:bpf", REJECT)
 
     at: NodeName
     type: Name | Literal[1, 3]
     code: int | None = None
     segment: Segments = ("syn",)
     port: Port | None = None
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """Of `requires`: telling segments by their payload takes a match of its own."""
+        return (*required(self.segment), REJECT)
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """REJECT cannot send every code, and each family has its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
@@ -21,7 +22,16 @@ HOST_UNREACHABLE = {"ipv4": "icmp:3/1", "ipv6": "icmp:1/3"}
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The interface of a node is down; its routes and addresses come back afterwards."""
+    """The interface of a node is down; its routes and addresses come back afterwards.
+
+    Wire: at the client nothing is sent; behind a router SYNs enter it and none leaves, and ARP goes unanswered.
+    By hand: `ip link set eth0 down`
+    Linux: at the client connect() fails with ENETUNREACH at once; far away with ETIMEDOUT after the SYN schedule, or
+        with EHOSTUNREACH where the router gives the neighbour up first.
+    Imitates: a cable pulled; an interface that flaps; a virtual machine that was paused or moved.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.faults._armed import Touching
@@ -15,7 +16,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class NeverAccept(OfOurListener):
-    """Our listener listens and never calls accept(2); connections wait in the accept queue."""
+    """Our listener listens and never calls accept(2); connections wait in the accept queue.
+
+    Wire: a whole handshake, and ACKs for the data, all by the server's kernel; no data comes back.
+    By hand: `python3 -c "import socket, time; s = socket.create_server(('', 8080)); time.sleep(600)"`
+    Linux: connect() and send succeed; recv waits until the client's own time-out, or for ever.
+    Imitates: an event loop that is stuck; a process stopped by a debugger or SIGSTOP; a pool of workers that is full.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
     backlog: Backlog = 128

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
-from chaos.faults._rules import armed
+from chaos.faults._rules import FIREWALL, armed
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Node, Setting
 
@@ -24,10 +25,22 @@ class NoNeighbour:
     """Nobody answers for the next hop's address on the link; warm entries are flushed first.
 
     Three requests 100 ms apart (the kernel's default is a second) end before the second SYN would.
+
+    Wire: ARP requests or neighbour solicitations without an answer; no SYN leaves `at`.
+    By hand: `sysctl -w net.ipv4.conf.eth0.arp_ignore=8` at the neighbour, `ip neigh flush all` at `at`
+    Linux: connect() fails with EHOSTUNREACH when the requests have been given up, at a router by ICMP; with ETIMEDOUT
+        where the SYN schedule ends first.
+    Imitates: a host that is switched off on the client's own network; a wrong VLAN; a stale address in DNS.
     """
+
+    requires: ClassVar[tuple[str, ...]] = ("program:ip", *FIREWALL)
 
     at: NodeName
     of: NodeName | None = None
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """Of `requires`: over IPv4 a sysctl silences the neighbour, and no firewall."""
+        return self.requires if setting.family == "ipv6" else ("program:ip",)
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """A neighbour is the other end of a link: a node's is the router."""

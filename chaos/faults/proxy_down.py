@@ -18,8 +18,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class ProxyDown:
-    """The proxy of a Toxiproxy (that the client dials, unless `at` names another) is disabled: connection refused."""
+    """The proxy of a Toxiproxy (that the client dials, unless `at` names another) is disabled: connection refused.
 
+    Wire: the SYN is answered at once with RST, ACK by the kernel of Toxiproxy's node.
+    By hand: `curl -X POST -d '{"enabled": false}' http://127.0.0.1:8474/proxies/NAME`
+    Linux: connect() fails with ECONNREFUSED after one round trip.
+    Imitates: a proxy or load balancer whose listener is gone.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
     outermost: ClassVar[bool] = True
 
     at: NodeName | None = None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
@@ -36,7 +36,16 @@ AT_ROUTER: dict[Family, dict[Kind, str]] = {
 
 @dataclass(frozen=True)
 class Route:
-    """A node's route to another node refuses (unreachable, prohibit), swallows (blackhole) or is missing."""
+    """A node's route to another node refuses (unreachable, prohibit), swallows (blackhole) or is missing.
+
+    Wire: at the client nothing is sent; at the router an ICMP error of its own, or nothing (blackhole).
+    By hand: `ip route add prohibit 198.18.2.2/32`
+    Linux: at the client EHOSTUNREACH, EACCES, EINVAL or ENETUNREACH at once, by kind; at the router what its ICMP error
+        stands for, or ETIMEDOUT after the SYN schedule.
+    Imitates: a VPN that went down; a route that was withdrawn; a null route against an attack; a wrong default route.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("program:ip",)
 
     at: NodeName
     kind: Kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.conversation import direction, opener
 from chaos.effect import Effect
@@ -18,7 +19,15 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class Silent(OfOurListener):
-    """Our listener accepts and reads, and never answers."""
+    """Our listener accepts and reads, and never answers.
+
+    Wire: a whole handshake, the data and its ACK; no data comes back.
+    By hand: `socat -u TCP-LISTEN:8080,fork OPEN:/dev/null`, or a server whose handler sleeps
+    Linux: connect() and send succeed; recv waits until the client's own time-out, or for ever.
+    Imitates: a deadlocked server; a query that waits for a lock; a backend that waits for its own backend.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
 
     at: NodeName
 

@@ -57,8 +57,15 @@ ATTRIBUTES: Mapping[str, Mapping[str, Attribute]] = {
 
 @dataclass(frozen=True)
 class Toxic:
-    """A toxic of Toxiproxy: latency, bandwidth, slow_close, timeout, reset_peer, slicer or limit_data."""
+    """A toxic of Toxiproxy: latency, bandwidth, slow_close, timeout, reset_peer, slicer or limit_data.
 
+    Wire: the handshake is as ever; what goes through the proxy is late, slow, cut, swallowed, or ended by FIN or RST.
+    By hand: `curl -d '{"type": "latency", "attributes": {"latency": 100}}' http://127.0.0.1:8474/proxies/NAME/toxics`
+    Linux: connect() succeeds; what comes later is late, ECONNRESET or the end of the stream, by type.
+    Imitates: what Toxiproxy is made for: a slow or unreliable server behind a proxy.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
     outermost: ClassVar[bool] = True
 
     type: Type

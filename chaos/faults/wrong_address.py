@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.faults._armed import Touching
-from chaos.faults._rules import armed
+from chaos.faults._rules import FIREWALL, armed
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Setting
 
 
 @dataclass(frozen=True)
 class WrongAddress:
-    """At this node the target's name leads to an address that is routed, and whose packets the router swallows."""
+    """At this node the target's name leads to an address that is routed, and whose packets the router swallows.
+
+    Wire: SYNs to another address than the target's, and no answer.
+    By hand: `echo 198.19.255.254 server >> /etc/hosts`, and `iptables -t raw -A PREROUTING -d 198.19.255.254 -j DROP`
+        at the router
+    Linux: connect() fails with ETIMEDOUT after the SYN schedule.
+    Imitates: a stale DNS record; a wrong entry in /etc/hosts; an address of an instance that was terminated.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = FIREWALL
 
     at: NodeName
 
