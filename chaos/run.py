@@ -20,6 +20,7 @@ from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
 from chaos.conversation import conversation, flows
+from chaos.counters import Rise, Tables
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
 from chaos.model import Armed, Client, Fault, Outcome, Setting
@@ -248,7 +249,7 @@ class Watch:
         self._before = self._counters()
         lab.mark()
 
-    def _counters(self) -> dict[str, dict[str, int]]:
+    def _counters(self) -> dict[str, Tables]:
         nodes = {name: self._lab.nodes[name] for name in self._lab.captured}
         return everywhere(nodes, "counters")
 
@@ -285,7 +286,7 @@ class Watch:
             attempt=attempt,
             states={node: self._log(node) for node in self._samplers},
             queues=self._queues,
-            kernel={node: _difference(self._before[node], after[node]) for node in after},
+            kernel={node: Rise(self._before[node], after[node]) for node in after},
             ephemeral=self._ephemeral,
             accepts=tuple(_accept(each) for each in lab.accepts() if each["returned_ns"] >= outcome.started_ns),
         )
@@ -308,10 +309,6 @@ class Watch:
         answer = self._samplers[node].next(10.0)
         self._samplers[node].end()
         return StateLog(tuple((time_ns, state) for time_ns, state in answer["seen"]), answer["gap_s"])
-
-
-def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
 def _accept(each: Mapping[str, Any]) -> Accept:

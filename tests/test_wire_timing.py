@@ -17,6 +17,7 @@ from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
 from chaos.conversation import segment
+from chaos.counters import count
 from chaos.model import Setting
 
 ATTEMPTS = 100
@@ -48,7 +49,7 @@ def test_icmp_surfaces_after_one_round_trip(session: Netns, rtt: float, family: 
     fault = kinds.fault("icmp", {"at": "router", "type": "host-unreachable"})
     with session.start(setting) as lab, fault.inject(lab):
         times = [surfaced(lab) for _ in range(ATTEMPTS)]
-        counted = lab.nodes["client"].call("counters")["TcpExtLockDroppedIcmps"]
+        counted = count(lab.nodes["client"], "TcpExtLockDroppedIcmps")
     assert max(times) < NEXT_SYN, sorted(times)[-5:]
     assert statistics.median(times) <= rtt + LATE
     assert counted == 0

@@ -113,10 +113,10 @@ def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
         kernel.write_sysctl(*OWN_TABLE)  # of the namespace that we are in, for the next
         kernel.unshare(kernel.CLONE_NEWNET)
         made[node["name"]] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        for name, value in node["sysctls"]:
-            kernel.write_sysctl(name, value)
         with Netlink() as netlink:
             netlink.set_up("lo")
+        for name, value in node["sysctls"]:
+            kernel.write_sysctl(name, value)
     return made
 
 

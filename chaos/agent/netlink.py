@@ -192,21 +192,16 @@ class Netlink:
         body += attribute(FRA_IIFNAME, interface) + attribute(FRA_TABLE, table)
         self.request(RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip rule add iif {interface} lookup {table}")
 
-    def flush_neighbours(self) -> int:
-        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten; returns how many."""
+    def flush_neighbours(self) -> None:
+        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten."""
         entries = list(self.dump(RTM_GETNEIGH, struct.pack("=BBHiHBB", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
-        gone = 0
         for entry in entries:
             family, _, _, _, state, _, _ = struct.unpack_from("=BBHiHBB", entry)
             address = attributes(entry[12:]).get(NDA_DST)
             if state & 0xC0 or address is None or family not in (socket.AF_INET, socket.AF_INET6):
                 continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
-            try:
+            with contextlib.suppress(FileNotFoundError):  # the kernel was quicker
                 self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
-                gone += 1
-            except FileNotFoundError:
-                pass  # the kernel was quicker
-        return gone
 
 
 def _ifinfo(index: int, flags: int, change: int) -> bytes:

@@ -24,7 +24,8 @@ BATCH = 64
 def run(agent: Agent, *, delay: float, interface: str) -> int:
     """Start the relay with this one-way delay in seconds on the wire's far end; returns the child's number.
 
-    Told {"drain": n} it answers {"drained": n} once everything that it holds now has been delivered.
+    Told {"drain": n} it answers {"drained": [n, frames]} once everything that it holds now has been delivered: `frames`
+    have come in since its start.
     """
     return agent.thread(lambda pipe: Wire(delay, interface, pipe).relay())
 
@@ -37,6 +38,7 @@ class Wire:
         self._delay, self._pipe = delay, pipe
         self._queue: deque[tuple[float, bytes]] = deque()
         self._waiting: list[tuple[float, int]] = []
+        self._passed = 0
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.bind((interface, ETH_P_ALL))
         pipe.write({"ready": True})
@@ -61,6 +63,7 @@ class Wire:
             except BlockingIOError:
                 return
             if address[2] != PACKET_OUTGOING:
+                self._passed += 1
                 self._queue.append((time.monotonic() + self._delay, frame))
 
     def _deliver(self) -> None:
@@ -70,4 +73,4 @@ class Wire:
 
     def _report(self) -> None:
         while self._waiting and not (self._queue and self._queue[0][0] - self._delay <= self._waiting[0][0]):
-            self._pipe.write({"drained": self._waiting.pop(0)[1]})
+            self._pipe.write({"drained": [self._waiting.pop(0)[1], self._passed]})

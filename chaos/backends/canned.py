@@ -87,8 +87,8 @@ class FakeAgent:
     def _names(self, hosts: str) -> None:
         self.hosts = hosts
 
-    def _counters(self) -> dict[str, int]:
-        return dict(self.counters)
+    def _counters(self) -> list[str]:
+        return ["", "", "".join(f"{name} {value}\n" for name, value in self.counters.items())]
 
     def _queue(self, port: int) -> dict[str, int] | None:
         if self.listens is None or self.listens["port"] != port:
@@ -98,9 +98,9 @@ class FakeAgent:
     def _connections(self, **_: Any) -> list[Any]:
         return self.connections
 
-    def _quiesce(self) -> dict[str, int]:
+    def _quiesce(self) -> int:
         self.neighbours.clear()
-        return {"sockets": 0, "neighbours": 0}
+        return 0
 
     def _capture(self, do: str, since: int = 0, **_: Any) -> dict[str, Any] | None:
         if do == "start":
@@ -153,7 +153,7 @@ def static_route(destination: str, interface: str, via: str | None) -> dict[str,
 REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
-    "drain": lambda _, number: {"drained": number},
+    "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": True},

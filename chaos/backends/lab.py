@@ -19,7 +19,7 @@ from chaos.schedule import SECOND
 QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
 PASSES = 8
-"""How often quiesce looks at most; usually the second look finds nothing left to remove."""
+"""How often quiesce looks at most; usually the first look finds nothing that could tell of its end."""
 LISTENS = 30.0
 """Seconds within which a product must listen."""
 
@@ -206,13 +206,16 @@ class AgentLab:
 
     # -- packets
 
-    def drain(self) -> None:
-        """Return when what is on the wire now has arrived."""
-        if self._wire is not None:
-            number = next(self._drains)
-            self._wire.tell({"drain": number})
-            while self._wire.expect("drained", QUICK + self.setting.rtt) != number:
-                pass
+    def drain(self) -> int:
+        """Return when what is on the wire now has arrived: how many frames have come along it until now."""
+        if self._wire is None:
+            return 0
+        number = next(self._drains)
+        self._wire.tell({"drain": number})
+        answer: tuple[int, int] = (0, 0)
+        while answer[0] != number:
+            answer = self._wire.expect("drained", QUICK + self.setting.rtt)
+        return answer[1]
 
     def mark(self) -> None:
         """What the captures see from now on is the attempt's."""
@@ -264,11 +267,11 @@ class AgentLab:
         self.release()
         if self._listener is not None:
             self._listener.forget_connections()
-        for _ in range(PASSES):  # what was destroyed may tell its peer, which warms neighbours again
-            self.drain()
+        for _ in range(PASSES):
+            passed = self.drain()
             gone = everywhere(self.nodes, "quiesce")
-            if not any(count for each in gone.values() for count in each.values()):
-                break
+            if not any(gone.values()) and self.drain() == passed:
+                break  # nothing was destroyed that tells its peer, and nothing has come along to warm a neighbour
         self.check_alive()
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:

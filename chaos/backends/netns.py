@@ -55,6 +55,9 @@ COMMON: list[tuple[str, str]] = [
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
     ("net/ipv6/conf/default/keep_addr_on_down", "1"),
 ]
+AT_ONCE = 16
+"""Labs that end together. The kernel holds the lock of all network namespaces while it takes some of them down, and
+whoever builds a lab waits for it: once for many is shorter than once for each."""
 FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
@@ -75,6 +78,8 @@ class Netns:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._compression = Compression()
+        self._alive = 0
+        self._over: list[ExitStack] = []
         self._answers = Answers()
 
     def __enter__(self) -> Netns:
@@ -96,6 +101,7 @@ class Netns:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Hang up and wait until the kernel has ended every process of the session."""
         self._compression.close()
+        self._bury()
         if self._control is not None:
             self._control.close()
         if self._process is not None:
@@ -108,7 +114,7 @@ class Netns:
             self._compression.attach()
         names = list(setting.topology.services)
         spec = specify(setting, names)
-        with ExitStack() as stack:
+        with self._life() as stack:
             channels = self._fork(spec, stack)
             nodes = {
                 name: AgentNode(name, _address(setting, names, name), _interface(name), channel)
@@ -132,6 +138,28 @@ class Netns:
                     lab.program(service.name, [self._toxiproxy(), *toxiproxy.ARGUMENTS], toxiproxy.PORT)
             lab.open()
             yield lab
+
+    @contextmanager
+    def _life(self) -> Iterator[ExitStack]:
+        """What a lab lives from; it is closed with that of others, or at once when there is no other lab."""
+        with self._lock:
+            self._alive += 1
+        stack = ExitStack()
+        try:
+            yield stack
+        finally:
+            with self._lock:
+                self._alive -= 1
+                self._over.append(stack)
+                due = not self._alive or len(self._over) >= AT_ONCE
+            if due:
+                self._bury()
+
+    def _bury(self) -> None:
+        with self._lock:
+            over, self._over = self._over, []
+        for stack in over:
+            stack.close()
 
     def _toxiproxy(self) -> str:
         """The server of a node that is a Toxiproxy. Raises ToolMissing."""
@@ -194,7 +222,7 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     timing = TIMING[setting.timing]
     hosts = _hosts(setting, names, {})
     nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing, "hosts": hosts} for name in names]
-    nodes.append({"name": hub, "sysctls": COMMON + (FORWARDING if routed else []), "hosts": hosts})
+    nodes.append({"name": hub, "sysctls": (FORWARDING if routed else []) + COMMON, "hosts": hosts})
     links: list[LinkSpec] = []
     routes: list[RouteSpec] = []
     for index, name in enumerate(names, 1):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chaos.counters import count
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
@@ -41,13 +42,13 @@ class BacklogFull(OfOurListener):
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node, port, way = lab.nodes[self.at], lab.setting.listen.port, way_to(lab, self.at)
         with lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog + 1):
-            overflows = node.call("counters")["TcpExtListenOverflows"]
+            overflows = count(node, "TcpExtListenOverflows")
             queue = node.call("queue", port=port)
 
             def hits() -> int:
                 if way.of_end(lab.packets(self.at), "syn-ack"):
                     return 0
-                dropped: int = node.call("counters")["TcpExtListenOverflows"] - overflows
+                dropped = count(node, "TcpExtListenOverflows") - overflows
                 return min(dropped, len(way.to_end(lab.packets(self.at), "syn")))
 
             def doubt(evidence: Evidence) -> str | None:
