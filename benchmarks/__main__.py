@@ -8,7 +8,10 @@ import time
 
 from benchmarks.measure import Row, table
 
-NAMES = ("refused", "side_by_side", "compressed", "captures", "collection", "foreign", "containers", "sigkill")
+NAMES = (
+    "refused", "side_by_side", "compressed", "many", "beside_hogs", "captures", "collection", "foreign", "containers",
+    "sigkill",
+)  # fmt: skip
 
 
 def main() -> int:

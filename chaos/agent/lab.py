@@ -74,7 +74,7 @@ def start(spec: Spec, fds: list[int]) -> NoReturn:
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
         loop = Loop()
-        loop.watch(fds[0], lambda: os._exit(0))
+        loop.watch(fds[0], loop.leave)
         for node, fd in zip(spec["nodes"], fds[1:], strict=True):
             Agent(node["name"], fd, loop, Place(node, namespaces[node["name"]]))
         gc.freeze()

@@ -27,7 +27,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from chaos.agent import kernel
 
@@ -130,6 +130,18 @@ class Loop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self._agents: list[Agent] = []
+
+    def join(self, agent: Agent) -> None:
+        """Serve this agent, too."""
+        self._agents.append(agent)
+
+    def leave(self) -> NoReturn:
+        """End, and every child before: one that is waited for has its processor time accounted for."""
+        for agent in self._agents:
+            for number in list(agent.children):
+                agent.end(number)
+        os._exit(0)
 
     def run(self) -> None:
         """Serve without end."""
@@ -164,6 +176,7 @@ class Agent:
         self._host = HostLines(reader, writer)
         self._loop, self._home = loop, home
         self._count = 0
+        loop.join(self)
         loop.watch(reader, self._serve)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
@@ -241,7 +254,7 @@ class Agent:
         try:
             self._host.write(message)
         except (BrokenPipeError, ConnectionResetError):
-            os._exit(0)  # the host went away, as in _serve
+            self._loop.leave()  # the host went away, as in _serve
 
     def _bury(self, child: Child) -> int:
         self.unwatch(child.socket.fileno())
@@ -255,7 +268,7 @@ class Agent:
         except ConnectionResetError:
             requests = None
         if requests is None:
-            os._exit(0)
+            self._loop.leave()
         if self._home is not None:
             self._home.enter()
         for request in requests:
