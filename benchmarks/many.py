@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from benchmarks.measure import SCENARIOS, Row
 from chaos.backends.netns import Netns
 from chaos.packets import decode
+from chaos.pool import Turns, auto_jobs
 from chaos.run import Backend, Result, run
 from chaos.scenario import Case, load
 
@@ -49,15 +50,20 @@ def chosen(count: int) -> list[Case]:
 
 def at_once(these: Sequence[Case], backend: Backend) -> list[Result]:
     """Run them so that all labs are in the middle of their attempt at the same time."""
-    everybody = threading.Barrier(len(these))
+    everybody, turns = threading.Barrier(len(these)), Turns(auto_jobs())
 
     @contextmanager
     def idle() -> Iterator[None]:
-        everybody.wait(PATIENCE)
-        yield
+        with turns.idle():
+            everybody.wait(PATIENCE)
+            yield
+
+    def work(case: Case) -> Result:
+        with turns.turn():
+            return run(case, backend, idle)
 
     with ThreadPoolExecutor(len(these)) as pool:
-        return list(pool.map(lambda case: run(case, backend, idle), these))
+        return list(pool.map(work, these))
 
 
 def strangers(result: Result) -> int:
