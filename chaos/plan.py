@@ -95,12 +95,13 @@ def _network(spec: Spec) -> list[str]:
     """In the order of chaos/agent/lab.py: the hub's side of every link, then the nodes'."""
     lines = []
     if spec["bridged"]:
-        lines.append(inside(spec["bridged"], "ip", "link", "add", "bridge0", "up", "type", "bridge"))
+        lines.append(inside(spec["bridged"], "ip", "link", "add", "bridge0", "type", "bridge"))
+        lines += _up(spec["bridged"], "bridge0")
     for link in spec["links"]:
         lines += _hub_side(link, bridged=spec["bridged"] is not None)
     for link in spec["links"]:
         node = link["node"]
-        lines.append(inside(node, "ip", "link", "set", "eth0", "up"))
+        lines += _up(node, "eth0")
         lines += [_address(node, "eth0", address, prefix) for address, prefix in link["addresses"]]
         lines += [route(each) for each in spec["routes"] if each["node"] == node]
     return lines
@@ -109,12 +110,19 @@ def _network(spec: Spec) -> list[str]:
 def _hub_side(link: LinkSpec, *, bridged: bool) -> Iterator[str]:
     hub, name = link["hub"], link["hub_interface"]
     peer = ["type", "veth", "peer", "name", "eth0", "netns", namespace(link["node"])]
-    yield inside(hub, "ip", "link", "add", name, "up", *peer)
+    yield inside(hub, "ip", "link", "add", name, *peer)
+    yield from _up(hub, name)
     if bridged:
         yield inside(hub, "ip", "link", "set", name, "master", "bridge0")
         return
     yield from (_address(hub, name, address, prefix) for address, prefix in link["hub_addresses"])
     yield from (route(_hub_route(link, address)) for address in _hosts_of(link))
+
+
+def _up(node: str, interface: str) -> list[str]:
+    """Up, with no link-local address but those that are given."""
+    link = ["ip", "link", "set", "dev", interface]
+    return [inside(node, *link, "addrgenmode", "none"), inside(node, *link, "up")]
 
 
 def _address(node: str, interface: str, address: str, prefix: int) -> str:
@@ -132,9 +140,10 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
 
     netem = inside(router, "tc", "qdisc", "add", "dev", WIRE_FAR, "root", "netem", "delay", f"{rtt * 500:g}ms")
     lines = [WIRE_NOTE.format(wire=WIRE, far=WIRE_FAR, half=rtt * 500, netem=netem)]
-    lines.append(ip("link", "add", WIRE, "up", "arp", "off", "type", "veth", "peer", "name", WIRE_FAR))
-    lines.append(ip("link", "add", "turn", "up", "type", "bridge"))
-    lines.append(ip("link", "set", WIRE_FAR, "up", "master", "turn"))
+    lines.append(ip("link", "add", WIRE, "arp", "off", "type", "veth", "peer", "name", WIRE_FAR))
+    lines.append(ip("link", "add", "turn", "type", "bridge"))
+    lines.append(ip("link", "set", WIRE_FAR, "master", "turn"))
+    lines += [line for device in ("turn", WIRE_FAR, WIRE) for line in _up(router, device)]
     lines.append(ip("link", "set", WIRE_FAR, "type", "bridge_slave", "hairpin", "on"))
     for family in ("-4", "-6"):
         table = ["table", str(WIRE_TABLE)]

@@ -21,11 +21,13 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
-IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
+IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 3, 10, 18, 26, 28
+IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 METRIC = 1024
+LOOPBACK = "lo"
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
 NDA_DST = 1
@@ -110,28 +112,36 @@ class Netlink:
     # -- links
 
     def veth(self, name: str, peer: str, peer_ns: int | None = None, *, arp: bool = True) -> None:
-        """Create a veth pair, the peer in place in the namespace of `peer_ns`; this end is up.
+        """Create a veth pair, the peer in place in the namespace of `peer_ns`; this end is up, the peer is not.
 
-        The peer cannot be created up: veth_open() wants both ends (drivers/net/veth.c).
+        veth_open() wants both ends (drivers/net/veth.c), so a pair cannot be created up.
         """
-        flags = IFF_UP | (0 if arp else IFF_NOARP)
         far = _ifinfo(0, 0, 0) + attribute(IFLA_IFNAME, peer)
         if peer_ns is not None:
             far += attribute(IFLA_NET_NS_FD, peer_ns)
         info = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, far))
-        self._new_link(name, flags, attribute(IFLA_LINKINFO, info))
+        self._new_link(name, 0 if arp else IFF_NOARP, attribute(IFLA_LINKINFO, info))
 
     def bridge(self, name: str) -> None:
         """Create a bridge, up."""
-        self._new_link(name, IFF_UP, attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "bridge")))
+        self._new_link(name, 0, attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "bridge")))
 
     def _new_link(self, name: str, flags: int, extra: bytes) -> None:
         body = _ifinfo(0, flags, flags) + attribute(IFLA_IFNAME, name) + extra
         self.request(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"ip link add {name}")
+        self.set_up(name)
 
     def set_up(self, name: str) -> None:
-        """ip link set NAME up."""
-        self.request(RTM_NEWLINK, _ifinfo(socket.if_nametoindex(name), IFF_UP, IFF_UP), what=f"ip link set {name} up")
+        """ip link set NAME addrgenmode none; ip link set NAME up: no link-local address but those that are given.
+
+        The sysctl addr_gen_mode says the same, and spins for the lock of all namespaces (kernel.write_sysctl).
+        """
+        index = socket.if_nametoindex(name)
+        none = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+        spec = attribute(IFLA_AF_SPEC, attribute(socket.AF_INET6, none))
+        if name != LOOPBACK:
+            self.request(RTM_NEWLINK, _ifinfo(index, 0, 0) + spec, what=f"ip link set {name} addrgenmode none")
+        self.request(RTM_NEWLINK, _ifinfo(index, IFF_UP, IFF_UP), what=f"ip link set {name} up")
 
     def set_master(self, name: str, master: str) -> None:
         """ip link set NAME master MASTER."""

@@ -52,7 +52,6 @@ COMMON: list[tuple[str, str]] = [
     ("net/ipv6/conf/default/disable_ipv6", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv6/conf/default/accept_ra", "0"),
-    ("net/ipv6/conf/default/addr_gen_mode", "1"),
     ("net/ipv6/conf/default/keep_addr_on_down", "1"),
 ]
 AT_ONCE = 16
