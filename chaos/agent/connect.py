@@ -25,7 +25,7 @@ def run(agent: Agent, **job: Any) -> int:
     needed: text). Events: {"waiting": text, "step": n} (told {"go": true} it goes on), {"holding": n} likewise, and
     at the end {"outcome": {"error", "phase", "step", "chain", "started_ns", "returned_ns", "waited_ns", "local"}}.
     """
-    return agent.fork(lambda pipe: Attempt(job, pipe).play())
+    return agent.thread(lambda pipe: Attempt(job, pipe).play())
 
 
 class Failed(Exception):

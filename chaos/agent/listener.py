@@ -1,7 +1,7 @@
 """Operation `listener`: the real listener of a lab, healthy or misbehaving in one exact way.
 
-A child of its own per listener, blocking as an ordinary server is: accept(2) in the main thread, a thread for each
-connection, and one for the agent's questions. What it does to a connection is recorded before it is done.
+A child of its own per listener, blocking as an ordinary server is: a thread in accept(2), one for each connection, and
+one for the agent's questions. What it does to a connection is recorded before it is done.
 
     do              the connection
     serve           accepted and answered (echo, or one HTTP response); what a healthy network needs
@@ -36,7 +36,7 @@ def run(
     Told {"report": true} it answers {"report": {"accepts": [...], "acted": n}};
     told {"forget": true} it forgets its connections silently and answers {"forgotten": n}.
     """
-    return agent.fork(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
+    return agent.thread(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
 
 
 class Listener:
@@ -48,6 +48,7 @@ class Listener:
         self._acted = 0
         self._open: set[socket.socket] = set()
         self._fillers: list[socket.socket] = []
+        self._ended = False
         self._lock = threading.Lock()
 
     def listen(self, address: str, port: int, backlog: int, fill: int) -> None:
@@ -61,8 +62,20 @@ class Listener:
             self._fillers.append(socket.create_connection((address, port)))
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         self._pipe.write({"ready": True})
-        while True:
-            self._answer(self._pipe.next())
+        try:
+            while True:
+                self._answer(self._pipe.next())
+        finally:
+            self._end_all(listener)
+
+    def _end_all(self, listener: socket.socket) -> None:
+        """Leave nothing open: shutdown(2) wakes the thread that is in accept(2), and close(2) alone would not."""
+        with self._lock:
+            self._ended = True
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            for sock in (*self._open, *self._fillers):
+                diag.forget(sock)
 
     def _answer(self, question: dict[str, Any]) -> None:
         with self._lock:
@@ -80,7 +93,12 @@ class Listener:
             return
         while True:
             entered_ns = time.time_ns()
-            connection, peer = listener.accept()
+            try:
+                connection, peer = listener.accept()
+            except OSError:
+                if self._ended:
+                    return
+                raise
             returned_ns = time.time_ns()
             with self._lock:
                 self._open.add(connection)

@@ -33,6 +33,8 @@ from chaos.agent import kernel
 
 MISSING = "missing"
 FAILED = "failed"
+PATIENCE = 0.5
+"""Seconds for a thread to end in."""
 SWITCH = 0.0005
 """Seconds after which a thread that relays gets its turn, whatever the others compute (Python's own: 5 ms)."""
 
@@ -111,11 +113,31 @@ class Pipe(Lines):
 
 
 class Child:
-    """A child, and the agent's end of its socket pair; `pid` is None when it is a thread."""
+    """A child, and the agent's end of its socket pair; `body` is a process's id, or a thread."""
 
-    def __init__(self, number: int, pid: int | None, sock: socket.socket) -> None:
-        self.number, self.pid, self.socket = number, pid, sock
+    def __init__(self, number: int, body: int | threading.Thread, sock: socket.socket) -> None:
+        self.number, self.socket = number, sock
         self.lines = Lines(sock.fileno(), sock.fileno())
+        self._body = body
+
+    @property
+    def is_process(self) -> bool:
+        """Whether it was forked."""
+        return isinstance(self._body, int)
+
+    def kill(self) -> None:
+        """End it: a process at once; a thread when it notices that it was hung up on."""
+        if isinstance(self._body, int):
+            os.kill(self._body, signal.SIGKILL)
+        self.socket.shutdown(socket.SHUT_RDWR)
+
+    def await_end(self) -> int:
+        """Its exit status. A thread that is in a system call which does not return is left to end by itself."""
+        self.socket.close()
+        if isinstance(self._body, int):
+            return os.waitstatus_to_exitcode(os.waitpid(self._body, 0)[1])
+        self._body.join(PATIENCE)
+        return 0
 
 
 class Home(Protocol):
@@ -137,10 +159,12 @@ class Loop:
         self._agents.append(agent)
 
     def leave(self) -> NoReturn:
-        """End, and every child before: one that is waited for has its processor time accounted for."""
+        """End, and every child process before: one that is waited for has its processor time accounted for."""
         for agent in self._agents:
-            for number in list(agent.children):
-                agent.end(number)
+            for child in agent.children.values():
+                child.kill()
+                if child.is_process:
+                    child.await_end()
         os._exit(0)
 
     def run(self) -> None:
@@ -204,12 +228,13 @@ class Agent:
     def thread(self, work: Callable[[Pipe], None]) -> int:
         """Run `work(pipe)` in a thread: it looks or relays, stays in this network namespace, and ends when told."""
         ours, theirs = socket.socketpair()
-        threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True).start()
-        return self._raise(None, ours)
+        body = threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True)
+        body.start()
+        return self._raise(body, ours)
 
-    def _raise(self, pid: int | None, ours: socket.socket) -> int:
+    def _raise(self, body: int | threading.Thread, ours: socket.socket) -> int:
         self._count += 1
-        child = self.children[self._count] = Child(self._count, pid, ours)
+        child = self.children[self._count] = Child(self._count, body, ours)
         self.watch(ours.fileno(), lambda: self._hear(child))
         return child.number
 
@@ -225,11 +250,10 @@ class Agent:
             os._exit(status)
 
     def end(self, number: int) -> None:
-        """End a child and forget it: a process is killed, and its sockets close with it; a thread is hung up on."""
+        """End a child and forget it, and its sockets with it."""
         child = self.children.get(number)
         if child is not None:
-            if child.pid is not None:
-                os.kill(child.pid, signal.SIGKILL)
+            child.kill()
             self._bury(child)
 
     def tell(self, number: int, message: Any) -> None:
@@ -258,9 +282,8 @@ class Agent:
 
     def _bury(self, child: Child) -> int:
         self.unwatch(child.socket.fileno())
-        child.socket.close()
         del self.children[child.number]
-        return 0 if child.pid is None else os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        return child.await_end()
 
     def _serve(self) -> None:
         try:
