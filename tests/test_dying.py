@@ -129,21 +129,6 @@ class TestZygote:
         assert "session" in result.verdict.reasons[0]
 
 
-class TestListener:
-    @pytest.mark.slow("the wire of this scenario has a long round trip")
-    def test_killed_during_the_attempt(self, session: Session) -> None:
-        """Our listener is a child of the server's agent, with the same command line; it is found as its child."""
-        script = 'for pid in /proc/[0-9]*; do read -r _ _ _ parent _ < $pid/stat; [ "$parent" = "$PPID" ] && '
-        script += '[ "${pid#/proc/}" != "$$" ] && kill -9 "${pid#/proc/}"; done; true'
-
-        def deed(lab: Lab) -> None:
-            lab.nodes["server"].call("command", argv=["sh", "-c", script])
-
-        result = session.run(with_deed(case("handshake/accepted-socket"), deed))
-        assert result.verdict.kind == "INVALID"
-        assert "died" in result.verdict.reasons[0]
-
-
 class TestMissing:
     @pytest.fixture
     def poor(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
