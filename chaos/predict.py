@@ -9,7 +9,6 @@ what a scenario expects.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.afterwards import Afterwards
@@ -17,41 +16,20 @@ from chaos.backends.canned import FRESH
 from chaos.backends.compressed import JIFFY, UNIT
 from chaos.backends.netns import specify
 from chaos.clients.socket import Socket
+from chaos.datagrams import datagrams, locally
 from chaos.effect import Effect
 from chaos.icmp import errno_name
-from chaos.model import ROUTER, Phase, Setting
+from chaos.itself import called, itself
+from chaos.model import ROUTER, Client, Setting
+from chaos.prediction import Event, Prediction
 from chaos.relayed import GIVEN_UP, relayed
 from chaos.scenario import Case
 from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
 
+__all__ = ["Prediction", "effects", "predict", "schedule", "sysctls"]
+
 HURRIED = 0.4
 """Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
-
-
-Event = tuple[float | None, str]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The end of an attempt.
-
-    errors: what the client gets, one of these; empty where it cannot be foretold.
-    phase: None where it ends well, or may end in more than one.
-    elapsed: seconds from the first segment, low and high (None: no bound).
-    wire: lines of the wire language, at the client's interface; None where they cannot be foretold.
-    events: (seconds, what happens), for people; None: right after what is told before.
-    """
-
-    errors: tuple[str, ...]
-    phase: Phase | None = None
-    elapsed: tuple[float, float | None] = (0.0, None)
-    wire: tuple[str, ...] | None = None
-    events: tuple[Event, ...] = ()
-
-    @property
-    def error(self) -> str | None:
-        """The error, where there is but one."""
-        return self.errors[0] if len(self.errors) == 1 else None
 
 
 def effects(case: Case) -> list[Effect] | None:
@@ -60,10 +38,14 @@ def effects(case: Case) -> list[Effect] | None:
     return [effect(case.setting) for effect in told if effect] if all(told) else None
 
 
-def schedule(setting: Setting) -> Schedule:
-    """When an unanswered SYN is sent again at this case's client, by the sysctls that its namespace will have."""
+def schedule(setting: Setting, client: Client | None = None) -> Schedule:
+    """When an unanswered SYN is sent again at this case's client, by the sysctls that its namespace will have.
+
+    What the socket client's own options say stands above them.
+    """
     unit = Unit(UNIT * JIFFY, JIFFY) if setting.timing == "compressed" else SECOND
-    return from_sysctls(sysctls(setting), unit)
+    own = client.overrides if isinstance(client, Socket) else {}
+    return from_sysctls({**sysctls(setting), **own}, unit)
 
 
 def sysctls(setting: Setting) -> dict[str, str]:
@@ -79,7 +61,16 @@ def predict(case: Case) -> Prediction:
     told = effects(case)
     if told is None:
         return Prediction(())
-    return _hurried(Walk(case, told).connect(), case)
+    client, setting = case.client, case.setting
+    if not isinstance(client, Socket):
+        return _hurried(Walk(case, told).connect(), case)
+    if (mistake := itself(client, setting)) is not None:
+        return mistake
+    if setting.local:
+        return locally(client, setting, told)
+    if setting.type != "stream":
+        return datagrams(client, setting, told)
+    return _hurried(called(client, setting, Walk(case, told).connect()), case)
 
 
 def _hurried(kernels: Prediction, case: Case) -> Prediction:
@@ -88,7 +79,7 @@ def _hurried(kernels: Prediction, case: Case) -> Prediction:
     low, _ = kernels.elapsed
     if timeout is None or kernels.phase not in ("connect", None) or "ok" in kernels.errors or timeout >= low:
         return kernels
-    plan = schedule(case.setting)
+    plan = schedule(case.setting, case.client)
     sent = sum(at < timeout for at in plan.sends)
     wire = (f"> syn x{sent}",) if kernels.wire == (_syns(plan),) else kernels.wire
     events = [event for event in kernels.events if event[0] is None or event[0] < timeout]
@@ -116,7 +107,7 @@ class Walk:
     def __init__(self, case: Case, told: Iterable[Effect]) -> None:
         self._case, self._setting = case, case.setting
         self._effects = [relayed(effect, case.setting) for effect in told]
-        self._schedule = schedule(case.setting)
+        self._schedule = schedule(case.setting, case.client)
         middle = [ROUTER] if self._setting.path == "routed" else []
         self._path = [self._setting.client, *middle, self._setting.target.node]
         self._rtt = self._setting.rtt if middle else 0.0
@@ -126,7 +117,8 @@ class Walk:
         for effect in self._effects:
             if effect.errno and not effect.behind:
                 at, _ = window(effect.delay)
-                story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
+                call = "bind()" if effect.errno == "EADDRINUSE" else "connect()"
+                story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {effect.errno}")
                 return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
         met = self._met("> syn", self._path)
         if met is not None:
@@ -194,6 +186,7 @@ class Walk:
 
     def _established(self) -> Prediction:
         """The SYN-ACK is there. What comes next is a matter of the steps, which only `socket` has."""
+        crossing = next((effect for effect in self._effects if effect.peer == "crossing"), None)
         after = Afterwards(self._setting, self._effects, self._path)
         event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
         events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
@@ -206,4 +199,6 @@ class Walk:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)
         low = window(self._rtt)[0]
-        return Prediction(errors, phase, (low, None), after.wire(client), events + told)
+        wire = ("> syn", "< syn", "...") if crossing else after.wire(client)
+        events = ((0.0, f"the client sends a SYN; {crossing.says}: the SYNs cross"),) if crossing else events
+        return Prediction(errors, phase, (0.0 if crossing else low, None), wire, events + told)

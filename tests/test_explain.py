@@ -124,7 +124,7 @@ def differences(prediction: Prediction, result: Result) -> list[str]:
 def test_what_was_foretold_happened(name: str, results: Mapping[str, Future[Result]]) -> None:
     case, result = shipped()[name], ended(results[name])
     assert differences(predict(case), result) == []
-    assert result.schedule in (None, schedule(case.setting)), "the sysctls in force are those of the lab"
+    assert result.schedule in (None, schedule(case.setting, case.client)), "the sysctls in force are those of the lab"
 
 
 @pytest.mark.parametrize("name", shipped())
