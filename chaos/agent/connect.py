@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from chaos.agent import diag, privileges
