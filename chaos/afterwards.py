@@ -129,4 +129,5 @@ class Afterwards:
         met = self._met("> ack")
         handshake = ("> syn", "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
         plain = isinstance(client, Socket) and not {"send", "recv"} & set(map(str, client.steps))
-        return handshake if plain and not self.disturbed else (*handshake, "...")
+        alone = not self.disturbed and not any(effect.adds for effect in self._effects)
+        return handshake if plain and alone else (*handshake, "...")

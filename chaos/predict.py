@@ -126,8 +126,9 @@ class Walk:
         for effect in self._effects:
             if effect.errno and not effect.behind:
                 at, _ = window(effect.delay)
-                story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
-                return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
+                call = "getaddrinfo()" if effect.phase == "resolve" else "connect()"
+                story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {effect.errno}")
+                return Prediction((effect.errno,), effect.phase, (at, window(effect.delay)[1]), (), (story,))
         met = self._met("> syn", self._path)
         if met is not None:
             return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)

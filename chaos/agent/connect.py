@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from chaos.agent import diag
+from chaos.agent.descriptors import take_descriptors
 from chaos.agent.serve import Agent, Pipe
 
 
@@ -25,7 +26,8 @@ def run(agent: Agent, **job: Any) -> int:
     needed: text). Events: {"waiting": text, "step": n} (told {"go": true} it goes on), {"holding": n} likewise, and
     at the end {"outcome": {"error", "phase", "step", "chain", "started_ns", "returned_ns", "waited_ns", "local"}}.
     """
-    return agent.fork(lambda pipe: Attempt(job, pipe).play())
+    agent.state["attempts"] = agent.state.get("attempts", 0) + 1
+    return agent.fork(lambda pipe: Attempt(job, pipe, agent.state.get("descriptors")).play())
 
 
 class Failed(Exception):
@@ -37,10 +39,10 @@ class Failed(Exception):
 
 
 class Attempt:
-    """One run of the steps. `phase` and `step` say where it is."""
+    """One run of the steps. `phase` and `step` say where it is; `exhausted`, before what it has no descriptor left."""
 
-    def __init__(self, job: dict[str, Any], pipe: Pipe) -> None:
-        self._job, self._pipe = job, pipe
+    def __init__(self, job: dict[str, Any], pipe: Pipe, exhausted: str | None = None) -> None:
+        self._job, self._pipe, self._exhausted = job, pipe, exhausted
         self._socket: socket.socket | None = None
         self._phase: str | None = "resolve"
         self._step = 0
@@ -82,9 +84,11 @@ class Attempt:
 
     def _connect(self) -> None:
         self._phase = "resolve"
+        self._descriptors_before("resolve")
         family = socket.AF_INET6 if self._job["family"] == "ipv6" else socket.AF_INET
         found = socket.getaddrinfo(self._job["host"], self._job["port"], family, socket.SOCK_STREAM)
         self._phase = "connect"
+        self._descriptors_before("socket")
         self._socket = sock = socket.socket(family, socket.SOCK_STREAM)
         if self._job["bind"] is not None:
             sock.bind(("", self._job["bind"]))
@@ -96,6 +100,10 @@ class Attempt:
             self._connect_to(sock, found[0][4])
         finally:
             self._local = list(sock.getsockname()[:2])
+
+    def _descriptors_before(self, call: str) -> None:
+        if self._exhausted == call:
+            take_descriptors()
 
     def _connect_to(self, sock: socket.socket, address: Any) -> None:
         if self._job["mode"] != "nonblocking":

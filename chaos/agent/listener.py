@@ -6,6 +6,7 @@ connection, and one for the agent's questions. What it does to a connection is r
     do              the connection
     serve           accepted and answered (echo, or one HTTP response); what a healthy network needs
     never-accept    completes its handshake and waits in the accept queue
+    no-descriptors  likewise: accept(2) fails with EMFILE, as the process has used up its file descriptors
     silent          accepted, read and never answered
     close           closed (FIN)                                                    `after` accept, data or BYTES
     abort           closed with SO_LINGER 0 (RST): socket(7)                        `after` accept, data or BYTES
@@ -15,15 +16,20 @@ connection, and one for the agent's questions. What it does to a connection is r
 from __future__ import annotations
 
 import contextlib
+import errno
+import select
 import socket
 import struct
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from chaos.agent import diag
+from chaos.agent.descriptors import take_descriptors
 from chaos.agent.serve import Agent, Pipe
 
+BACK_OFF = 0.1
+"""Seconds between two tries of a server whose accept(2) fails: a connection that waits makes it fail at once."""
 RESPONSE = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n{path}"
 
 
@@ -78,6 +84,8 @@ class Listener:
     def _accept(self, listener: socket.socket) -> None:
         if self._do == "never-accept":
             return
+        if self._do == "no-descriptors":
+            self._fail_to_accept(listener)
         while True:
             entered_ns = time.time_ns()
             connection, peer = listener.accept()
@@ -94,6 +102,22 @@ class Listener:
                     }
                 )
             threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
+
+    def _fail_to_accept(self, listener: socket.socket) -> NoReturn:
+        """accept(2) with no descriptor left, again and again, as servers do; it takes one before it waits (net/socket.c)."""
+        take_descriptors()
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while True:
+            poll.poll()
+            try:
+                listener.accept()
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                with self._lock:
+                    self._acted += 1
+            time.sleep(BACK_OFF)
 
     def _treat(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the peer may end it at any time; that is what we are here for

@@ -232,6 +232,12 @@ class Agent:
                 os.kill(child.pid, signal.SIGKILL)
             self._bury(child)
 
+    def stop(self, number: int, *, stop: bool) -> None:
+        """Stop a child as SIGSTOP does, or have it go on; when this returns, none of its threads runs, or all may."""
+        pid = self.children[number].pid
+        os.kill(pid, signal.SIGSTOP if stop else signal.SIGCONT)
+        os.waitid(os.P_PID, pid, (os.WSTOPPED if stop else os.WCONTINUED) | os.WEXITED | os.WNOWAIT)
+
     def tell(self, number: int, message: Any) -> None:
         """Pass a message to a child; one that has ended hears nothing."""
         child = self.children.get(number)

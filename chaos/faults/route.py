@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from typing import ClassVar, Literal
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._routes import added, routes, taken
 from chaos.faults._seen import way_to
 from chaos.fields import NodeName
-from chaos.model import ROUTER, Family, Lab, Node, Setting
+from chaos.model import ROUTER, Family, Lab, Setting
 
 Kind = Literal["unreachable", "prohibit", "blackhole", "throw", "missing"]
+IN_FRONT = ("metric", "1")
+"""Of the lab's own routes, whose metric is worse."""
 ANSWERS = ("unreachable", "prohibit", "missing")
 
 AT_CLIENT: dict[Kind, str] = {
@@ -69,26 +71,13 @@ class Route:
         node = lab.nodes[self.at]
         goal = lab.nodes[self.to or lab.setting.target.node].address
         before = routes(node, goal)
-        do, undo = self._commands(goal, before)
-        node.call("command", argv=do)
-        try:
+        with taken(node, goal, before[0]) if self.kind == "missing" else added(node, self.kind, goal, *IN_FRONT):
             changed = routes(node, goal)
 
             def doubt(evidence: Evidence) -> str | None:
                 return self._doubt(evidence, before, changed, lab)
 
             yield Touching(lambda: self._hits(lab), doubt)
-        finally:
-            node.call("command", argv=undo)
-
-    def _commands(self, goal: str, before: Sequence[dict[str, str]]) -> tuple[list[str], list[str]]:
-        """The fault's route has a better metric than the lab's own, so it stands in front of it."""
-        if self.kind != "missing":
-            route = [self.kind, goal, "metric", "1"]
-            return ["ip", "route", "add", *route], ["ip", "route", "del", *route]
-        via = ["via", before[0]["gateway"]] if "gateway" in before[0] else []
-        route = [goal, *via, "dev", before[0]["dev"], "proto", "static", "metric", str(before[0]["metric"])]
-        return ["ip", "route", "del", *route], ["ip", "route", "add", *route]
 
     def _hits(self, lab: Lab) -> int:
         """At a router: SYNs that came in and did not get out. At the client: the attempt, which has returned."""
@@ -112,11 +101,3 @@ class Route:
             return None
         return f"{len(seen)} packets left the client all the same" if seen else None
 
-
-def routes(node: Node, goal: str) -> list[dict[str, str]]:
-    """`ip -json route show` of one host's routes in a node."""
-    family = "-6" if ":" in goal else "-4"
-    found: list[dict[str, str]] = json.loads(
-        node.call("command", argv=["ip", family, "-json", "route", "show", goal]) or "[]"
-    )
-    return found
