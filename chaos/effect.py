@@ -26,7 +26,8 @@ class Effect:
     delay: seconds until the answer or the errno.
     peer, after: what our listener does to an established connection, and when (`accept`, `data`, or bytes).
     behind: it acts on the connection that a Toxiproxy makes, and not on the client's (relayed.py).
-    phase: where `errno` ends the attempt. adds: it puts segments of its own into the conversation, and ends nothing.
+    phase: where `errno` ends the attempt.
+    adds: a segment that it puts into the conversation, ending nothing, after what `after` says (or `syn`).
     """
 
     says: str
@@ -39,7 +40,7 @@ class Effect:
     after: str | int = "accept"
     behind: bool = False
     phase: Phase = "connect"
-    adds: bool = False
+    adds: str | None = None
 
 
 def spoken(meets: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Operation `half_open`: SYNs in other hosts' names, whose handshakes nobody completes (RFC 4987, 2.1: SYN flooding)."""
+"""Operation `half_open`: SYNs in another host's name, whose handshakes nobody completes (RFC 4987, 2.1)."""
 
 from __future__ import annotations
 

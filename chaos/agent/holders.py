@@ -1,4 +1,4 @@
-"""Operation `holders`: connections that this node makes and holds: they take ports, and places in a firewall's count."""
+"""Operation `holders`: connections that this node makes and holds: they take up ports, and places in a count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(agent: Agent, *, address: str, port: int, count: int) -> int:
 
 
 def hold(address: str, port: int, count: int, pipe: Pipe) -> None:
-    """Connect, say how far it came, and wait. Where one fails the next would: fewer are held, which the fault doubts."""
+    """Connect, say how far it came, and wait. Where one fails the next would: fewer are held."""
     held: list[socket.socket] = []
     with contextlib.suppress(OSError):
         while len(held) < count:

@@ -104,7 +104,10 @@ class Listener:
             threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
 
     def _fail_to_accept(self, listener: socket.socket) -> NoReturn:
-        """accept(2) with no descriptor left, again and again, as servers do; it takes one before it waits (net/socket.c)."""
+        """accept(2) with no descriptor left, again and again, as servers do.
+
+        It wants one before it looks for a connection (net/socket.c, __sys_accept4()), so that is poll's to tell.
+        """
         take_descriptors()
         poll = select.poll()
         poll.register(listener, select.POLLIN)

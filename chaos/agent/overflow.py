@@ -9,7 +9,7 @@ from chaos.agent.serve import Agent, Pipe
 
 
 def run(agent: Agent, *, interface: str, address: str, port: int) -> int:
-    """Make one connection to the listener as soon as a SYN for it arrives at this interface; returns the child's number.
+    """Make one connection to the listener as soon as a SYN for it arrives here; returns the child's number.
 
     Events: {"ready": true} once it hears, {"filled": true} when the connection is in the accept queue. The connection
     lasts as long as the child. The kernel hands a frame to a packet socket just before TCP sees it (packet(7)), and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 ETH_P_ALL = 0x0003
@@ -49,7 +50,7 @@ def parsed(frame: bytes) -> Seen | None:
     if not size or len(ip) < size + 20 or ip[9 if size == 20 else 6] != socket.IPPROTO_TCP:
         return None
     family, ends = (socket.AF_INET, (12, 16, 20)) if size == 20 else (socket.AF_INET6, (8, 24, 40))
-    src, dst = (socket.inet_ntop(family, ip[start:end]) for start, end in zip(ends, ends[1:], strict=False))
+    src, dst = (socket.inet_ntop(family, ip[start:end]) for start, end in pairwise(ends))
     sport, dport, seq, ack, offset, flags = struct.unpack_from("!HHIIBB", ip, size)
     total = int.from_bytes(ip[2:4], "big") if size == 20 else 40 + int.from_bytes(ip[4:6], "big")
     length = max(0, total - size - (offset >> 4) * 4)

@@ -162,7 +162,6 @@ class FakeAgent:
             self.tables[tuple(words[2:6])] = tuple(words[6:])
         return ""
 
-
     def _extra(self, what: str, do: str, words: list[str]) -> None:
         """An address, a link or a neighbour's entry that the lab did not make, or its own that was taken away."""
         name = f"{what} {words[0]}"

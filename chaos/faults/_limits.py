@@ -17,10 +17,12 @@ from chaos.model import Lab
 def counting(lab: Lab, chosen: Selection, above: int, verdict: Sequence[str]) -> Iterator[Touching]:
     """A rule for SYNs, and as many connections of the client's as pass it; its hits are what it has matched."""
     way = way_to(lab, chosen.end(lab.setting))
-    with armed(lab.nodes[chosen.at], lab.setting.family, chosen.rules(lab, verdict)) as rules:
-        with held(lab.nodes[way.dialler], way.address, way.port, above) as count:
+    with (
+        armed(lab.nodes[chosen.at], lab.setting.family, chosen.rules(lab, verdict)) as rules,
+        held(lab.nodes[way.dialler], way.address, way.port, above) as count,
+    ):
 
-            def doubt(evidence: Evidence) -> str | None:
-                return f"only {count} of {above} connections were there before it" if count < above else None
+        def doubt(evidence: Evidence) -> str | None:
+            return f"only {count} of {above} connections were there before it" if count < above else None
 
-            yield Touching(rules.hits, doubt)
+        yield Touching(rules.hits, doubt)

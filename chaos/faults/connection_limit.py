@@ -26,7 +26,8 @@ class ConnectionLimit:
     """A firewall that counts: the client has `above` connections already, and its next SYN is reset or dropped.
 
     Wire: the SYN is answered with a RST, or not at all.
-    By hand: `iptables -A INPUT -p tcp --syn --dport 8080 -m connlimit --connlimit-above 1 -j REJECT --reject-with tcp-reset`
+    By hand: `iptables -A INPUT -p tcp --syn --dport 8080 -m connlimit --connlimit-above 1
+        -j REJECT --reject-with tcp-reset`
     Linux: connect() fails with ECONNREFUSED at once, or with ETIMEDOUT after the SYN schedule.
     Imitates: a load balancer's or a firewall's limit of connections for each client address.
     """

@@ -23,10 +23,11 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class ConntrackFull:
-    """A table of `entries` tracked connections is full: established ones go on, and the first packet of a new one is dropped.
+    """A table of `entries` tracked connections is full: they go on, and the first packet of a new one is dropped.
 
     Wire: the SYN vanishes, and so does each retransmission.
-    By hand: `iptables -A FORWARD -p tcp --syn -m conntrack --ctstate NEW -m connlimit --connlimit-above 1 --connlimit-mask 0 -j DROP`
+    By hand: `iptables -A FORWARD -p tcp --syn -m conntrack --ctstate NEW
+        -m connlimit --connlimit-above 1 --connlimit-mask 0 -j DROP`
     Linux: connect() fails with ETIMEDOUT after the SYN schedule.
     Imitates: "nf_conntrack: table full, dropping packet" of a router, a NAT gateway or a Kubernetes node.
     """

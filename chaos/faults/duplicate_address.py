@@ -27,8 +27,8 @@ class DuplicateAddress:
 
     Wire: the SYN goes to the wrong host, which answers with a RST: it has no such listener.
     By hand: `ip address add SERVER/32 dev eth0; arping -U -I eth0 SERVER` on the other host
-    Linux: connect() fails with ECONNREFUSED. IPv4: who announced itself last has the traffic. IPv6: who came second finds
-        the other by duplicate address detection, and its address is `dadfailed`: unusable, until somebody removes it.
+    Linux: connect() fails with ECONNREFUSED. IPv4: who announced itself last has the traffic. IPv6: who came second
+        detects the other, and its address is `dadfailed`: unusable, until somebody removes it.
     Imitates: a cloned machine, two DHCP servers, a virtual address that two hosts of a cluster believe to own.
     """
 
@@ -78,8 +78,8 @@ class DuplicateAddress:
 
 @contextmanager
 def _announced(lab: Lab, owner: Node, thief: Node) -> Iterator[None]:
-    """IPv4: the client knows the owner; then the thief takes the address and announces it, as a host that comes up does."""
-    client, where = lab.nodes[lab.setting.client], [owner.address, "dev", "eth0"]
+    """IPv4: the client knows the owner; then the thief takes the address, and announces it as who comes up does."""
+    client, where = lab.nodes[lab.setting.client], [owner.address, "dev", lab.nodes[lab.setting.client].interface]
     client.call("command", argv=["ip", "neigh", "replace", *where, "use"])
     lab.wait(lambda: _known(client, owner.address) != "", f"{client.name} to find {owner.address}", QUICK)
     with _held(thief, f"{owner.address}/32"):

@@ -35,8 +35,8 @@ class ForgedReset:
 
     Wire: a RST at the client that the server has never sent.
     By hand: `nping --tcp --source-ip SERVER -g 8080 -p PORT --flags rst --seq NUMBER CLIENT`
-    Linux: exact: ECONNRESET (of a SYN: ECONNREFUSED). In the window: a challenge ACK goes to the server (TCPChallengeACK)
-        and the connection lives. Outside: nothing happens at all.
+    Linux: exact: ECONNRESET (of a SYN: ECONNREFUSED). In the window: a challenge ACK goes to the server, which is
+        counted (TCPChallengeACK), and the connection lives. Outside: nothing happens; a SYN is sent again at once.
     Imitates: a middle-box that censors or protects, an intrusion prevention system, a blind attacker.
     """
 
@@ -59,7 +59,7 @@ class ForgedReset:
         when = {"syn": "its SYN", "accept": "its final ACK", "data": "data"}[self.after]
         says = f"when the client has sent {when}, {self.at} sends it a RST in the server's name: {told[self.sequence]}"
         if self.sequence != "exact":
-            return Effect(says, self.at, adds=True)
+            return Effect(says, self.at, adds="< rst", after=self.after)
         if self.after == "syn":
             return Effect(says, self.at, ("> syn",), "rst")
         return Effect(says, self.at, peer="abort", after=self.after)
@@ -85,6 +85,6 @@ class ForgedReset:
             return "the client's capture has no RST"
         if way.of_end(evidence.packets[evidence.server], "rst"):
             return "the server has sent a RST itself"
-        if bool(challenged) != (self.sequence == "in-window"):
+        if self.after != "syn" and bool(challenged) != (self.sequence == "in-window"):
             return f"the client's kernel has sent {challenged} challenge ACKs"
         return None

@@ -16,7 +16,7 @@ from chaos.model import Lab, Setting
 
 @dataclass(frozen=True)
 class Frozen(OfOurListener):
-    """Our listener is stopped (SIGSTOP): connections are established and wait in the accept queue; it goes on afterwards.
+    """Our listener is stopped (SIGSTOP): connections are established, and wait in the accept queue until it goes on.
 
     Wire: the handshake, and data is acknowledged; nothing else ever comes.
     By hand: `kill -STOP $LISTENER`, and afterwards `kill -CONT $LISTENER`

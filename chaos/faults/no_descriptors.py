@@ -43,7 +43,8 @@ class NoDescriptors:
         """An error before anything is sent."""
         says = f"the process at {self.at} has no file descriptor left"
         if self.before == "resolve":
-            return Effect(f"{says} to look up the name with", self.at, errno=OF_GETADDRINFO[setting.family], phase="resolve")
+            error = OF_GETADDRINFO[setting.family]
+            return Effect(f"{says} to look up the name with", self.at, errno=error, phase="resolve")
         return Effect(f"{says} when it calls socket()", self.at, errno="EMFILE")
 
     @contextmanager

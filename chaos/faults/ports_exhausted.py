@@ -51,16 +51,18 @@ class PortsExhausted:
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node, way = lab.nodes[self.at], way_to(lab, lab.setting.target.node)
-        with written(node, {RANGE: f"{FIRST} {FIRST + self.ports - 1}"}):
-            with held(node, way.address, way.port, self.ports) as count:
+        with (
+            written(node, {RANGE: f"{FIRST} {FIRST + self.ports - 1}"}),
+            held(node, way.address, way.port, self.ports) as count,
+        ):
 
-                def hits() -> int:
-                    return int(self.at == lab.setting.client)  # the attempt, which has returned
+            def hits() -> int:
+                return int(self.at == lab.setting.client)  # the attempt, which has returned
 
-                def doubt(evidence: Evidence) -> str | None:
-                    if count < self.ports:
-                        return f"only {count} of {self.ports} ports are held"
-                    seen = evidence.packets[evidence.client]
-                    return f"{len(seen)} packets left the client all the same" if seen else None
+            def doubt(evidence: Evidence) -> str | None:
+                if count < self.ports:
+                    return f"only {count} of {self.ports} ports are held"
+                seen = evidence.packets[evidence.client]
+                return f"{len(seen)} packets left the client all the same" if seen else None
 
-                yield Touching(hits, doubt)
+            yield Touching(hits, doubt)

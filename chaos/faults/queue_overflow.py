@@ -48,15 +48,19 @@ class QueueOverflow(OfOurListener):
         """The final ACK must take its time."""
         yield from super().check(setting, expect)
         if setting.path == "direct" or setting.rtt < LEAST_RTT:
-            text = f"the queue must fill before the final ACK comes: say `link: {{rtt: {LEAST_RTT * 1000:g}ms}}` or more"
-            yield "at", f"{text}, on a routed path"
+            rtt = f"{LEAST_RTT * 1000:g}ms"
+            yield (
+                "at",
+                f"the queue must fill before the final ACK comes: `link: {{rtt: {rtt}}}` or more, on a routed path",
+            )
 
     def effect(self, setting: Setting) -> Effect:
         """The client believes in a connection that is refused, or forgotten."""
         says = f"the accept queue at {self.at} fills while the final ACK is under way: "
         if self.abort:
             return Effect(f"{says}its kernel answers it with a RST", self.at, peer="abort")
-        return Effect(f"{says}its kernel ignores it, and the connection stays in SYN_RECV", self.at, peer="never-accept")
+        says += "its kernel ignores it, and the connection stays in SYN_RECV"
+        return Effect(says, self.at, peer="never-accept")
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
@@ -75,6 +79,8 @@ class QueueOverflow(OfOurListener):
 
             def doubt(evidence: Evidence) -> str | None:
                 reset = bool(way.of_end(evidence.leg(self.at), "rst"))
-                return None if reset == self.abort else f"the final ACK was {'' if reset else 'not '}answered with a RST"
+                if reset == self.abort:
+                    return None
+                return f"the final ACK was {'' if reset else 'not '}answered with a RST"
 
             yield Touching(hits, doubt)

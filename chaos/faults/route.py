@@ -18,7 +18,7 @@ from chaos.model import ROUTER, Family, Lab, Setting
 Kind = Literal["unreachable", "prohibit", "blackhole", "throw", "missing"]
 IN_FRONT = ("metric", "1")
 """Of the lab's own routes, whose metric is worse."""
-ANSWERS = ("unreachable", "prohibit", "missing")
+ANSWERS = ("unreachable", "prohibit", "throw", "missing")
 
 AT_CLIENT: dict[Kind, str] = {
     "unreachable": "EHOSTUNREACH",
@@ -55,7 +55,7 @@ class Route:
 
     def effect(self, setting: Setting) -> Effect:
         """The client's kernel refuses at once; a router's answers with ICMP, or not at all."""
-        goal = self.to or setting.target.node
+        goal = self._goal(setting)
         if self.at == setting.client and goal == setting.target.node:
             says = f"{self.at} has no way to {goal}: its route is {self.kind}"
             return Effect(says, self.at, errno=AT_CLIENT[self.kind])
@@ -69,7 +69,7 @@ class Route:
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node = lab.nodes[self.at]
-        goal = lab.nodes[self.to or lab.setting.target.node].address
+        goal = lab.nodes[self._goal(lab.setting)].address
         before = routes(node, goal)
         with taken(node, goal, before[0]) if self.kind == "missing" else added(node, self.kind, goal, *IN_FRONT):
             changed = routes(node, goal)
@@ -80,14 +80,20 @@ class Route:
             yield Touching(lambda: self._hits(lab), doubt)
 
     def _hits(self, lab: Lab) -> int:
-        """At a router: SYNs that came in and did not get out. At the client: the attempt, which has returned."""
+        """Segments that came in and did not get out. At the client: the attempt, which has returned."""
         if self.at == lab.setting.client:
             return 1
-        if self.at != ROUTER:
-            return 0
-        way = way_to(lab, self.to or lab.setting.target.node)
-        heard = way.to_end(lab.packets(way.node), "syn")
-        return max(0, len(way.to_end(lab.packets(way.dialler), "syn")) - len(heard))
+        way = way_to(lab, self.at if self.at == lab.setting.listen.node else self._goal(lab.setting))
+        sent, heard = (way.to_end(lab.packets(node), "syn") for node in (way.dialler, way.node))
+        answered, told = (way.of_end(lab.packets(node), "syn-ack") for node in (way.node, way.dialler))
+        if self.at == ROUTER and self._goal(lab.setting) == way.dialler:
+            return max(0, len(answered) - len(told))
+        if self.at == ROUTER:
+            return max(0, len(sent) - len(heard))
+        return max(0, len(heard) - len(answered)) if self.at == way.node else 0
+
+    def _goal(self, setting: Setting) -> str:
+        return self.to or (setting.client if self.at == setting.target.node else setting.target.node)
 
     def _doubt(
         self, evidence: Evidence, before: Sequence[dict[str, str]], changed: Sequence[dict[str, str]], lab: Lab
@@ -95,9 +101,8 @@ class Route:
         if before == changed:
             return f"the routes of {self.at!r} are what they were: {changed}"
         seen = evidence.packets[evidence.client]
-        if self.at == ROUTER:
-            if self.kind in ANSWERS and not any(packet.icmp for packet in seen):
-                return "the client's capture has no ICMP from the router"
-            return None
-        return f"{len(seen)} packets left the client all the same" if seen else None
-
+        if self.at == ROUTER and self._goal(lab.setting) == lab.setting.target.node and self.kind in ANSWERS:
+            return None if any(packet.icmp for packet in seen) else "the client's capture has no ICMP from the router"
+        if self.at == evidence.client and seen:
+            return f"{len(seen)} packets left the client all the same"
+        return None

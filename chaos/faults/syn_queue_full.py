@@ -1,4 +1,4 @@
-"""`syn-queue-full {at, cookies?, backlog?}`: half-open connections fill the SYN queue (RFC 4987; tcp_conn_request())."""
+"""`syn-queue-full {at, cookies?, backlog?}`: half-open connections fill the SYN queue (RFC 4987)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chaos.model import Lab, Setting
 COOKIES = "net/ipv4/tcp_syncookies"
 COUNTERS = {False: "TcpExtTCPReqQFullDrop", True: "TcpExtTCPReqQFullDoCookies"}
 BEYOND = 2
-"""SYNs more than the queue takes: kernels differ in whether it is full with as many as the backlog, or with one more."""
+"""SYNs more than the queue takes: whether it is full with as many as the backlog, or one more, differs by kernel."""
 
 
 @dataclass(frozen=True)
