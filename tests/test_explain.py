@@ -170,7 +170,7 @@ def unforetold(cases: Mapping[str, Case], start: Start) -> dict[str, list[str]]:
 
 
 def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:
-    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    case, _ = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
     assert predict(case).errors == ("ECONNRESET",)
     library = replace(case, client=kinds.client("requests", {}), adapter="requests")
     assert predict(library).errors == ()
@@ -178,5 +178,5 @@ def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:
 
 
 def test_a_fault_that_does_not_say_what_it_does_foretells_nothing() -> None:
-    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    case, _ = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
     assert predict(replace(case, faults=(("theirs", Inert()),))).errors == ()

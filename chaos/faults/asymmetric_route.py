@@ -1,4 +1,4 @@
-"""`asymmetric-route {at}`: the way back leads elsewhere, and a strict reverse path filter drops what comes (RFC 3704)."""
+"""`asymmetric-route {at}`: the way back leads elsewhere, and a strict filter drops what comes (RFC 3704)."""
 
 from __future__ import annotations
 
