@@ -148,8 +148,8 @@ def _half_open(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def _forged_reset(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     said = operation.arguments
     what = {"syn": "SYN", "accept": "final ACK", "data": "data"}[said["after"]]
-    yield f"# In the lab a program at {said['interface']} of {operation.node} answers the client's {what} with a RST in the"
-    yield f"# server's name, its number {said['sequence']}. No short command does that: chaos/agent/forged_reset.py"
+    yield f"# In the lab a program at {said['interface']} of {operation.node} answers the client's {what} with a RST in"
+    yield f"# the server's name, its number {said['sequence']}. No short command does that: chaos/agent/forged_reset.py"
 
 
 def _descriptors(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:

@@ -233,8 +233,9 @@ class Agent:
             self._bury(child)
 
     def stop(self, number: int, *, stop: bool) -> None:
-        """Stop a child as SIGSTOP does, or have it go on; when this returns, none of its threads runs, or all may."""
+        """Stop a forked child as SIGSTOP does, or have it go on; when this returns, all of its threads have, or may."""
         pid = self.children[number].pid
+        assert pid is not None, "a thread is not stopped"
         os.kill(pid, signal.SIGSTOP if stop else signal.SIGCONT)
         os.waitid(os.P_PID, pid, (os.WSTOPPED if stop else os.WCONTINUED) | os.WEXITED | os.WNOWAIT)
 

@@ -11,7 +11,7 @@ from chaos.effect import Effect
 from chaos.faults._armed import Touching
 from chaos.faults._neighbours import hardware_address, pinned
 from chaos.faults._routes import nowhere
-from chaos.faults._rules import armed
+from chaos.faults._rules import FIREWALL, armed
 from chaos.faults._seen import way_to
 from chaos.faults._sysctls import written
 from chaos.fields import NodeName
@@ -31,9 +31,13 @@ class AsymmetricRoute:
     Imitates: a host with two uplinks, a wrong source address, a VPN's routes, two routers that do not agree.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ("program:iptables", "match:rpfilter")
+    requires: ClassVar[tuple[str, ...]] = ("program:ip", *FIREWALL, "match:rpfilter")
 
     at: NodeName
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """Of `requires`: over IPv4 a sysctl filters, and no firewall."""
+        return self.requires if setting.family == "ipv6" else ("program:ip",)
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """Who filters is somebody that the SYN comes to."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
 from chaos.faults._limits import counting
-from chaos.faults._rules import Selection
+from chaos.faults._rules import FIREWALL, REJECT, Selection
 from chaos.fields import NodeName, Port
 from chaos.model import Lab, Setting
 
@@ -32,12 +32,16 @@ class ConnectionLimit:
     Imitates: a load balancer's or a firewall's limit of connections for each client address.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ("program:iptables", "match:connlimit", "target:REJECT")
+    requires: ClassVar[tuple[str, ...]] = (*FIREWALL, "match:connlimit", REJECT)
 
     at: NodeName
     above: Annotated[int, Field(ge=1, le=64)] = 1
     answer: Literal["reset", "drop"] = "reset"
     port: Port | None = None
+
+    def needs(self, setting: Setting) -> tuple[str, ...]:
+        """Of `requires`: who drops rejects nothing."""
+        return self.requires if self.answer == "reset" else tuple(it for it in self.requires if it != REJECT)
 
     def _chosen(self) -> Selection:
         return Selection(self.at, ("syn",), self.port)

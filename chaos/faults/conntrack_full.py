@@ -16,7 +16,7 @@ from pydantic import Field
 from chaos.effect import Effect
 from chaos.faults._armed import Touching
 from chaos.faults._limits import counting
-from chaos.faults._rules import Selection
+from chaos.faults._rules import FIREWALL, Selection
 from chaos.fields import NodeName, Port
 from chaos.model import Lab, Setting
 
@@ -32,7 +32,7 @@ class ConntrackFull:
     Imitates: "nf_conntrack: table full, dropping packet" of a router, a NAT gateway or a Kubernetes node.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ("program:iptables", "match:connlimit", "match:conntrack")
+    requires: ClassVar[tuple[str, ...]] = (*FIREWALL, "match:connlimit", "match:conntrack")
 
     at: NodeName
     entries: Annotated[int, Field(ge=1, le=64)] = 1
