@@ -14,7 +14,9 @@ from chaos.faults.toxic import ATTRIBUTES
 from tests.shipped import ROOT, files, name, results
 
 HANDSHAKE = ROOT / "docs" / "handshake.md"
-NAMED = re.compile(r"`((?:handshake|timeout|refused|reset|eof|unreachable|backlog)/[a-z0-9-]+)`")
+PAGES = (HANDSHAKE, ROOT / "docs" / "paths.md")
+GROUPS = "|".join(sorted({name(file).partition("/")[0] for file in files()} - {"toxiproxy"}))
+NAMED = re.compile(rf"`((?:{GROUPS})/[a-z0-9-]+)`")
 QUOTED = re.compile(r"```packets (\S+)(?: (\S+))?\n(.*?)```", re.DOTALL)
 TIME = re.compile(r"^ *[\d.]+ ms *")
 
@@ -30,16 +32,20 @@ def without_times(lines: Iterable[str]) -> list[str]:
     return [line for line, _ in groupby(TIME.sub("", line) for line in lines)]
 
 
-def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
-    named = set(NAMED.findall(HANDSHAKE.read_text()))
+def named_scenarios() -> set[str]:
+    """Those that the pages name."""
+    return {found for page in PAGES for found in NAMED.findall(page.read_text())}
+
+
+def test_the_pages_name_every_scenario_and_none_that_does_not_exist() -> None:
     elsewhere = ("timeout/default-schedule", "toxiproxy/")  # docs/toxiproxy.md
     shipped = {name(file) for file in files() if not name(file).startswith(elsewhere)}
-    assert named == shipped
+    assert named_scenarios() == shipped
 
 
 @pytest.mark.slow("every named scenario is run; the kernel's timers take three seconds")
-def test_every_scenario_that_the_handshake_page_names_passes() -> None:
-    named = set(NAMED.findall(HANDSHAKE.read_text()))
+def test_every_scenario_that_the_pages_name_passes() -> None:
+    named = named_scenarios()
     judged = {key: result.verdict for key, result in results().items() if key[0] in named}
     assert {key[0] for key in judged} == named
     assert {key: verdict.reasons for key, verdict in judged.items() if verdict.kind != "PASS"} == {}
