@@ -392,3 +392,49 @@ def test_a_dead_agent_is_named() -> None:
         fault = parsed("drop {at: server, segment: syn}")[0]
         with pytest.raises(LabError, match="'server' died"), fault.inject(lab):
             pass
+
+
+REFUSED = {
+    "no-descriptors {at: server}": "for the server's there is accept-fails",
+    "ports-exhausted {at: server}": "are those of who dials, 'client'",
+    "accept-fails {at: client}": "acts on our listener, which is at 'server'",
+    "queue-overflow {at: server}": "`link: {rtt: 50ms}` or more",
+    "forged-reset {at: server}": "a third party on the path is the router",
+    "forged-reset {at: router, sequence: in-window, after: syn}": "before the SYN-ACK there is no window",
+    "asymmetric-route {at: client}": "and not to who sends it",
+    "duplicate-address {at: server, by: client}": "a third host must take the address",
+    "no-neighbour {at: client, of: server}": "the neighbour of 'client' is the router",
+}
+"""What cannot be, and what `validate` says of it."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_act_is_refused(name: str) -> None:
+    fault, where = parsed(name)
+    told = list(fault.check(where, None))  # type: ignore[attr-defined]
+    assert [message for _, message in told if REFUSED[name] in message]
+    assert {key for key, _ in told} <= {"at", "by", "of", "sequence"}
+
+
+def test_a_duplicate_address_needs_a_link_that_is_shared() -> None:
+    fault, _ = parsed("duplicate-address {at: server, by: other}")
+    [(key, message)] = fault.check(setting(), None)  # type: ignore[attr-defined]
+    assert (key, "say `path: direct`" in message) == ("at", True)
+
+
+@pytest.mark.parametrize("name", ["connection-limit {at: server}", "conntrack-full {at: router}"])
+def test_a_limit_is_doubted_when_nothing_was_there_before_it(name: str) -> None:
+    kind, _, rest = name.partition(" ")
+    more = "above" if kind == "connection-limit" else "entries"
+    fault, where = parsed(f"{kind} {rest[:-1]}, {more}: 3}}")
+    with lab_of(Fake(), where) as lab, fault.inject(lab) as armed:
+        assert "only 1 of 3 connections" in (doubt_of(armed) or "")  # the fake makes one
+
+
+def test_a_stopped_listener_is_not_asked() -> None:
+    fault, where = parsed("frozen {at: server}")
+    fake = Fake()
+    with lab_of(fake, where) as lab, fault.inject(lab):
+        fake.operations.clear()
+        assert lab.accepts() == []
+        assert fake.operations == []
