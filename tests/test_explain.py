@@ -42,7 +42,17 @@ ELSEWHERE = {
         for node in ("client", "router", "server")
         for segment in ("syn", "syn-ack", "ack", "data")
     ],
-    "the neighbour of the router": ["{no-neighbour: {at: router}}"],
+    "a way back that is {kind}": [
+        f"{{route: {{at: {node}, kind: {kind}, to: client}}}}"
+        for node in ("router", "server")
+        for kind in ("unreachable", "prohibit", "blackhole", "throw", "missing")
+    ],
+    "the neighbour of {node}": ["{no-neighbour: {at: router}}", "{no-neighbour: {at: server}}"],
+    "a limit at {node}": [
+        f"{{{fault}: {{at: {node}}}}}"
+        for fault in ("connection-limit", "conntrack-full")
+        for node in ("client", "router", "server")
+    ],
     "the listener": [
         *(f"{{{does}: {{at: server, after: {after}}}}}" for does in ("abort", "close") for after in ("accept", "data")),
         "{forget: {at: server, after: data}}",
@@ -68,7 +78,8 @@ def shipped() -> dict[str, Case]:
 def elsewhere() -> list[tuple[str, str, str]]:
     """(fault, family, path) of the faults in places where no scenario has them."""
     faults = [fault for group in ELSEWHERE.values() for fault in group]
-    direct = [fault for fault in faults if "server" in fault and ("reset" in fault or "icmp" in fault)]
+    near = ("reset", "icmp", "no-neighbour", "limit", "conntrack")
+    direct = [fault for fault in faults if "server" in fault and any(kind in fault for kind in near)]
     return [(it, family, "routed") for it in faults for family in ("ipv4", "ipv6")] + [
         (it, "ipv4", "direct") for it in direct
     ]

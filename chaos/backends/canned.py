@@ -26,6 +26,7 @@ NEIGHBOUR_TABLE = ("retrans", "1000", "mcast_probes", "3")
 
 COUNTERS = (
     "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtTCPReqQFullDoCookies", "TcpExtIPReversePathFilter",
+    "TcpExtTCPChallengeACK",
 )  # fmt: skip
 """What faults read (nstat(8)); all are 0 until a test says otherwise."""
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chaos.counters import count
 from chaos.effect import Effect
 from chaos.faults._armed import Touching
 from chaos.faults._neighbours import hardware_address, pinned
@@ -71,5 +72,5 @@ def _filtering(lab: Lab, node: Node, interface: str) -> Iterator[Callable[[], in
         return
     way = way_to(lab, lab.setting.target.node)
     with written(node, {f"net/ipv4/conf/{interface}/rp_filter": "1"}):
-        before = node.call("counters")[COUNTER]
-        yield lambda: min(node.call("counters")[COUNTER] - before, len(way.to_end(lab.packets(way.dialler), "syn")))
+        before = count(node, COUNTER)
+        yield lambda: min(count(node, COUNTER) - before, len(way.to_end(lab.packets(way.dialler), "syn")))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from chaos.counters import count
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
@@ -70,12 +71,12 @@ class ForgedReset:
         wire = "wire1" if self.at == ROUTER else lab.nodes[self.at].interface
         where = {"interface": wire, "address": way.address, "port": way.port}
         with started(lab.nodes[self.at], "forged_reset", **where, sequence=self.sequence, after=self.after) as running:
-            before = client.call("counters").get(CHALLENGES, 0)
+            before = count(client, CHALLENGES)
             challenged = 0
 
             def hits() -> int:
                 nonlocal challenged
-                challenged = client.call("counters").get(CHALLENGES, 0) - before
+                challenged = count(client, CHALLENGES) - before
                 return int(running.ready())
 
             yield Touching(hits, lambda evidence: self._doubt(evidence, way, challenged))

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from chaos.counters import count
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
@@ -70,11 +71,11 @@ class QueueOverflow(OfOurListener):
             lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog),
             started(node, "overflow", interface=node.interface, address=node.address, port=port),
         ):
-            overflows = node.call("counters")["TcpExtListenOverflows"]
+            overflows = count(node, "TcpExtListenOverflows")
 
             def hits() -> int:
                 answered = way.of_end(lab.packets(self.at), "syn-ack")
-                met: int = node.call("counters")["TcpExtListenOverflows"] - overflows
+                met = count(node, "TcpExtListenOverflows") - overflows
                 return met if answered else 0
 
             def doubt(evidence: Evidence) -> str | None:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from chaos.counters import count
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
@@ -59,10 +60,10 @@ class SynQueueFull(OfOurListener):
         ):
             flood = {"address": node.address, "port": listen.port, "source": lab.nowhere}
             half_open: int = node.call("half_open", count=self.backlog + BEYOND, **flood)
-            before = node.call("counters")[COUNTERS[self.cookies]]
+            before = count(node, COUNTERS[self.cookies])
 
             def hits() -> int:
-                met: int = node.call("counters")[COUNTERS[self.cookies]] - before
+                met = count(node, COUNTERS[self.cookies]) - before
                 return min(met, len(way.to_end(lab.packets(self.at), "syn")))
 
             def doubt(evidence: Evidence) -> str | None:
