@@ -2,7 +2,7 @@
 
 A fault on the command line is `KIND[:KEY=VALUE,...]`: `drop:segment=syn`, `drop:segment=ack+data,at=router`. Where a
 kind needs `at` and none is said, it is the node that the client dials, or, of a fault that only makes sense there, the
-client's own.
+client's own, or the router.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def fault(kind: str, parameters: Mapping[str, Any], setting: Setting, where: str
 
 
 def _fitting(kind: str, parameters: Mapping[str, Any], setting: Setting, where: str) -> tuple[Fault, list[str]]:
-    """The fault at the node given, else at the first of target and client to which it does not object."""
+    """The fault at the node given, else at the first of target, client and router to which it does not object."""
     known = kinds.faults()
     placeless = "at" in parameters or kind not in known or "at" not in typed.node_keys(known[kind])
     tries = [dict(parameters)]
     if not placeless:
-        tries = [{**parameters, "at": node} for node in (setting.target.node, setting.client)]
+        tries = [{**parameters, "at": node} for node in (setting.target.node, setting.client, ROUTER)]
     first: tuple[Fault, list[str]] | None = None
     for each in tries:
         made = kinds.fault(kind, each, where)

@@ -183,6 +183,10 @@ class Afterwards:
     def wire(self, client: Client) -> tuple[str, ...] | None:
         """The handshake, and whatever follows it."""
         met = self._met("> ack")
+        early = [effect.adds for effect in self._effects if effect.adds and effect.after == "syn"]
+        if early:
+            return ("> syn", *early, "...")
         handshake = ("> syn", "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
         plain = isinstance(client, Socket) and not {"send", "recv", "shutdown", "eof"} & set(map(str, client.steps))
-        return handshake if plain and not self.disturbed else (*handshake, "...")
+        alone = not self.disturbed and not any(effect.adds for effect in self._effects)
+        return handshake if plain and alone else (*handshake, "...")

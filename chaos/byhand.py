@@ -97,11 +97,18 @@ def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     yield inside(operation.node, "ip", "neigh", "flush", "all")
 
 
+CHILDREN = {"listener": "LISTENER", "holders": "HOLDERS", "overflow": "OVERFLOW"}
+"""The operations that go on, and the variable of the shell that has their process."""
+
+
 def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
-    if operation.child == "listener" and operation.arguments.get("end"):
-        yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+    name, stop = CHILDREN.get(operation.child or ""), operation.arguments.get("stop")
+    if name and operation.arguments.get("end"):
+        yield f"kill ${name}; wait ${name} 2> /dev/null"
     elif operation.child in ("occupy", "crossing") and operation.arguments.get("end"):
         yield "kill $OTHER; wait $OTHER 2> /dev/null"
+    elif name and stop is not None:
+        yield f"kill -{'STOP' if stop else 'CONT'} ${name}"
     elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
         yield from _toxiproxy(operation)
 
@@ -143,6 +150,43 @@ def _occupy(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 
 def _crossing(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     yield inside(operation.node, "python3", "-c", programs.crossing(operation.arguments)) + " & OTHER=$!"
+
+
+def _holders(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    node, said = operation.node, operation.arguments
+    yield inside(node, "python3", "-c", programs.holders(said)) + " & HOLDERS=$!"
+    held = inside(node, "ss", "-Htn", "state", "established", f"dport = :{said['port']}")
+    yield f"until [ $({held} | wc -l) -ge {said['count']} ]; do sleep 0.1; done"
+
+
+def _overflow(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    node, said = operation.node, operation.arguments
+    yield inside(node, "python3", "-c", programs.overflow(said)) + " & OVERFLOW=$!"
+    yield f"until {inside(node, 'ss', '-H0')} | grep -q {said['interface']}; do sleep 0.1; done"
+
+
+def _announce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield inside(operation.node, "python3", "-c", programs.announcement(operation.arguments))
+
+
+def _half_open(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said = operation.arguments
+    yield f"# {said['count']} SYNs from {said['source']}, which no short command sends. For IPv4, with hping3:"
+    argv = ["hping3", "-q", "-i", "u1000", "-c", str(said["count"]), "-S", "-s", "1024", "-a", said["source"]]
+    yield f"# {inside(operation.node, *argv, '-p', str(said['port']), said['address'])}"
+
+
+def _forged_reset(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said = operation.arguments
+    what = {"syn": "SYN", "accept": "final ACK", "data": "data"}[said["after"]]
+    yield f"# In the lab a program at {said['interface']} of {operation.node} answers the client's {what} with a RST in"
+    yield f"# the server's name, its number {said['sequence']}. No short command does that: chaos/agent/forged_reset.py"
+
+
+def _descriptors(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    if (before := operation.arguments["before"]) is not None:
+        yield f"# The client has no descriptor left when it comes to {before}: resource.setrlimit(RLIMIT_NOFILE) in it,"
+        yield "# to the lowest number that is free. For a program that opens nothing else before: ulimit -n 3"
 
 
 def _program(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -191,6 +235,12 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "pathname": _pathname,
     "occupy": _occupy,
     "crossing": _crossing,
+    "holders": _holders,
+    "overflow": _overflow,
+    "announce": _announce,
+    "half_open": _half_open,
+    "forged_reset": _forged_reset,
+    "descriptors": _descriptors,
     "program": _program,
     "connect": _connect,
     "attempt": _attempt,

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from chaos.model import Phase
+
 Peer = Literal["never-accept", "silent", "close", "abort", "forget", "vanish", "crossing"]
 
 WORDS = {"syn": "SYN", "syn-ack": "SYN-ACK", "ack": "bare ACK", "data": "data", "fin": "FIN", "rst": "RST"}
@@ -24,6 +26,8 @@ class Effect:
     delay: seconds until the answer or the errno.
     peer, after: what our listener does to an established connection, and when (`accept`, `data`, or bytes).
     behind: it acts on the connection that a Toxiproxy makes, and not on the client's (relayed.py).
+    phase: where `errno` ends the attempt.
+    adds: a segment that it puts into the conversation, ending nothing, after what `after` says (or `syn`).
     """
 
     says: str
@@ -35,6 +39,8 @@ class Effect:
     peer: Peer | None = None
     after: str | int = "accept"
     behind: bool = False
+    phase: Phase = "connect"
+    adds: str | None = None
 
 
 def spoken(meets: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from chaos.scenario import Case, load
 
 __all__ = ["Prediction", "explain", "predict"]
 
-WIDTH, MARGIN = 110, 14
+WIDTH, MARGIN = 110, 18
 NOT_ERRNO = {
     "ok": "no error",
     "timeout": "the client's own clock, no errno",

@@ -214,6 +214,9 @@ class Listener(Protocol):
     def report(self) -> Mapping[str, Any]:
         """What it met since it was started: `accepts`, `acted` (see chaos/agent/listener.py)."""
 
+    def frozen(self) -> AbstractContextManager[None]:
+        """Its process is stopped (SIGSTOP) inside, and goes on afterwards."""
+
 
 class Proxy(Protocol):
     """The proxy of a Toxiproxy. Whatever it does not do as it is told is a LabError: each change is read back."""
@@ -271,9 +274,9 @@ class Lab(Protocol):
     def listening(self, *, do: str, **behaviour: Any) -> AbstractContextManager[Listener | None]:
         """Our listener replaced by one that behaves so; the healthy one comes back on leaving.
 
-        `do`: `absent`, `serve`, `never-accept`, `silent`, `close`, `abort`, `forget`, `vanish`
-        (chaos/agent/listener.py); `after`: `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made
-        to it from inside its node; `kind`: another type of socket than the setting's.
+        `do`: `absent`, or what chaos/agent/listener.py does (`serve`, `never-accept`, `abort`...); `after`:
+        `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made to it from inside its node; `kind`:
+        another type of socket than the setting's; `process`: it is to be one of its own, so that it can be stopped.
         """
 
     def proxy(self, node: str) -> Proxy:

@@ -117,9 +117,10 @@ class Walk:
         for effect in self._effects:
             if effect.errno and not effect.behind:
                 at, _ = window(effect.delay)
-                call = "bind()" if effect.errno == "EADDRINUSE" else "connect()"
+                call = {"resolve": "getaddrinfo()"}.get(str(effect.phase), "connect()")
+                call = "bind()" if effect.errno == "EADDRINUSE" else call
                 story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {effect.errno}")
-                return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
+                return Prediction((effect.errno,), effect.phase, (at, window(effect.delay)[1]), (), (story,))
         met = self._met("> syn", self._path)
         if met is not None:
             return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)

@@ -35,6 +35,15 @@ DOES = {
     "forget": REPAIR + CLOSES,
     "vanish": VANISHES,
 }
+NO_DESCRIPTORS = [
+    "import resource, select, time",
+    "most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]",
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (listener.fileno() + 1, most))",
+    "while select.select([listener], [], []):",
+    "    try: listener.accept()",
+    "    except OSError as error: print(error)  # EMFILE, again and again",
+    "    time.sleep(0.1)",
+]
 ACTS = ("close", "abort", "forget", "vanish")
 ECHOES = "while True: sock.sendto(*sock.recvfrom(65536))"
 """A server of datagrams."""
@@ -56,11 +65,46 @@ def listener(said: Mapping[str, Any]) -> str:
     ][: 7 if said["fill"] else 5]
     if said["do"] == "never-accept":
         return "\n".join([*lines, "signal.pause()  # and never accept()"])
+    if said["do"] == "no-descriptors":
+        return "\n".join([*lines, *NO_DESCRIPTORS])
     lines += ["while True:", "    connection, peer = listener.accept()"]
     wanted = {"accept": 0, "data": 1}.get(said["after"], said["after"])
     if wanted and said["do"] in ACTS:
         lines.append(f"    connection.recv({wanted}, socket.MSG_WAITALL)")
     return "\n".join(lines + DOES[said["do"]])
+
+
+def holders(said: Mapping[str, Any]) -> str:
+    """Connections that are held, as by the operation `holders`."""
+    made = f'socket.create_connection(("{said["address"]}", {said["port"]}))'
+    return f"import signal, socket\nheld = [{made} for _ in range({said['count']})]\nsignal.pause()"
+
+
+def overflow(said: Mapping[str, Any]) -> str:
+    """One connection as soon as a SYN is seen, as by the operation `overflow`."""
+    at = 14 + (40 if ":" in said["address"] else 20)
+    lines = [
+        "import signal, socket",
+        "tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)",
+        f'tap.bind(("{said["interface"]}", 3))',
+        f"while (frame := tap.recv(65536))[{at + 13}:{at + 14}] != bytes([2]): pass  # the flags of a SYN",
+        f'last = socket.create_connection(("{said["address"]}", {said["port"]}))',
+        "signal.pause()",
+    ]
+    return "\n".join(lines)
+
+
+def announcement(said: Mapping[str, Any]) -> str:
+    """An ARP announcement, as by the operation `announce`; arping -U does the same."""
+    lines = [
+        "import socket",
+        "arp = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)",
+        f'arp.bind(("{said["interface"]}", 0x0806))',
+        f'mac, address = arp.getsockname()[4], socket.inet_aton("{said["address"]}")',
+        'head = bytes.fromhex("ffffffffffff") + mac + bytes.fromhex("08060001080006040001")',
+        "arp.send(head + mac + address + bytes(6) + address)",
+    ]
+    return "\n".join(lines)
 
 
 def datagrams(said: Mapping[str, Any]) -> str:

@@ -39,7 +39,10 @@ from chaos.run import Backend, Result
 from chaos.scenario import Case
 
 BYSTANDER = "bystander"
-OFF_PATH = ("route", "no-neighbour", "link-down", "wrong-address", "socket-file")
+OFF_PATH = (
+    "route", "no-neighbour", "link-down", "wrong-address", "no-descriptors", "asymmetric-route", "duplicate-address",
+    "socket-file",
+)  # fmt: skip
 """Faults of a node's way and not of a port's."""
 
 

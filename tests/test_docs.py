@@ -17,8 +17,11 @@ from chaos.faults.toxic import ATTRIBUTES
 from tests.shipped import ROOT, files, name, results
 
 HANDSHAKE = ROOT / "docs" / "handshake.md"
-NAMED = re.compile(r"`((?:handshake|timeout|refused|reset|eof|unreachable|backlog)/[a-z0-9-]+)`")
-OF_SOCKETS = ("connect/", "established/", "udp/", "raw/", "unix/", "domains/")
+OF_SOCKETS = ("connect", "established", "udp", "raw", "unix", "domains")
+"""The groups of docs/sockets.md."""
+PAGES = (HANDSHAKE, ROOT / "docs" / "paths.md")
+GROUPS = "|".join(sorted({name(file).partition("/")[0] for file in files()} - {"toxiproxy", *OF_SOCKETS}))
+NAMED = re.compile(rf"`((?:{GROUPS})/[a-z0-9-]+)`")
 QUOTED = re.compile(r"```packets (\S+)(?: (\S+))?\n(.*?)```", re.DOTALL)
 TIME = re.compile(r"^ *[\d.]+ ms *")
 
@@ -34,16 +37,20 @@ def without_times(lines: Iterable[str]) -> list[str]:
     return [line for line, _ in groupby(TIME.sub("", line) for line in lines)]
 
 
-def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
-    named = set(NAMED.findall(HANDSHAKE.read_text()))
-    elsewhere = ("timeout/default-schedule", "toxiproxy/", *OF_SOCKETS)  # docs/toxiproxy.md, docs/sockets.md
+def named_scenarios() -> set[str]:
+    """Those that the pages name."""
+    return {found for page in PAGES for found in NAMED.findall(page.read_text())}
+
+
+def test_the_pages_name_every_scenario_and_none_that_does_not_exist() -> None:
+    elsewhere = ("timeout/default-schedule", "toxiproxy/", *(f"{group}/" for group in OF_SOCKETS))
     shipped = {name(file) for file in files() if not name(file).startswith(elsewhere)}
-    assert named == shipped
+    assert named_scenarios() == shipped
 
 
 @pytest.mark.slow("every named scenario is run; the kernel's timers take three seconds")
-def test_every_scenario_that_the_handshake_page_names_passes() -> None:
-    named = set(NAMED.findall(HANDSHAKE.read_text()))
+def test_every_scenario_that_the_pages_name_passes() -> None:
+    named = named_scenarios()
     judged = {key: result.verdict for key, result in results().items() if key[0] in named}
     assert {key[0] for key in judged} == named
     assert {key: verdict.reasons for key, verdict in judged.items() if verdict.kind != "PASS"} == {}
@@ -75,8 +82,8 @@ def test_the_architecture_page_is_short_and_names_only_what_is_there() -> None:
 
 def test_the_sockets_page_names_its_scenarios_and_every_word_of_the_client() -> None:
     page = (ROOT / "docs" / "sockets.md").read_text()
-    named = set(re.findall(rf"`((?:{'|'.join(OF_SOCKETS)})[a-z0-9-]+)`", page))
-    assert named == {name(file) for file in files() if name(file).startswith(OF_SOCKETS)}
+    named = set(re.findall(rf"`((?:{'|'.join(OF_SOCKETS)})/[a-z0-9-]+)`", page))
+    assert named == {name(file) for file in files() if name(file).partition("/")[0] in OF_SOCKETS}
     words = [*get_args(Word), *(field.name for field in fields(Options))]
     words += [f"{{connect: {place}}}" for place in get_args(get_type_hints(To)["connect"])]
     assert [word for word in words if f"`{word}" not in page and f"{word}`" not in page] == []

@@ -49,8 +49,9 @@ def test_what_is_no_parameter_is_refused(text: str) -> None:
 
 
 def test_a_fault_is_where_the_client_dials_or_where_alone_it_makes_sense() -> None:
-    where = {kind: vars(adhoc.fault(kind, {}, setting(), "test"))["at"] for kind in ("closed-port", "wrong-address")}
-    assert where == {"closed-port": "server", "wrong-address": "client"}
+    kinds = ("closed-port", "wrong-address", "forged-reset")
+    where = {kind: vars(adhoc.fault(kind, {}, setting(), "test"))["at"] for kind in kinds}
+    assert where == {"closed-port": "server", "wrong-address": "client", "forged-reset": "router"}
     elsewhere = setting(topology="dual-stack", target={"node": "server"})
     assert vars(adhoc.fault("drop", {"segment": "syn"}, elsewhere, "test"))["at"] == "server"
 

@@ -42,7 +42,17 @@ ELSEWHERE = {
         for node in ("client", "router", "server")
         for segment in ("syn", "syn-ack", "ack", "data")
     ],
-    "the neighbour of the router": ["{no-neighbour: {at: router}}"],
+    "a way back that is {kind}": [
+        f"{{route: {{at: {node}, kind: {kind}, to: client}}}}"
+        for node in ("router", "server")
+        for kind in ("unreachable", "prohibit", "blackhole", "throw", "missing")
+    ],
+    "the neighbour of {node}": ["{no-neighbour: {at: router}}", "{no-neighbour: {at: server}}"],
+    "a limit at {node}": [
+        f"{{{fault}: {{at: {node}}}}}"
+        for fault in ("connection-limit", "conntrack-full")
+        for node in ("client", "router", "server")
+    ],
     "the listener": [
         *(f"{{{does}: {{at: server, after: {after}}}}}" for does in ("abort", "close") for after in ("accept", "data")),
         "{forget: {at: server, after: data}}",
@@ -68,7 +78,8 @@ def shipped() -> dict[str, Case]:
 def elsewhere() -> list[tuple[str, str, str]]:
     """(fault, family, path) of the faults in places where no scenario has them."""
     faults = [fault for group in ELSEWHERE.values() for fault in group]
-    direct = [fault for fault in faults if "server" in fault and ("reset" in fault or "icmp" in fault)]
+    near = ("reset", "icmp", "no-neighbour", "limit", "conntrack")
+    direct = [fault for fault in faults if "server" in fault and any(kind in fault for kind in near)]
     return [(it, family, "routed") for it in faults for family in ("ipv4", "ipv6")] + [
         (it, "ipv4", "direct") for it in direct
     ]
@@ -170,7 +181,7 @@ def unforetold(cases: Mapping[str, Case], start: Start) -> dict[str, list[str]]:
 
 
 def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:
-    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    case, _ = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
     assert predict(case).errors == ("ECONNRESET",)
     library = replace(case, client=kinds.client("requests", {}), adapter="requests")
     assert predict(library).errors == ()
@@ -178,5 +189,5 @@ def test_what_a_library_makes_of_a_connection_is_not_foretold() -> None:
 
 
 def test_a_fault_that_does_not_say_what_it_does_foretells_nothing() -> None:
-    [case] = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
+    case, _ = load(ROOT / "scenarios/reset/aborted-connection.chaos.yaml").cases
     assert predict(replace(case, faults=(("theirs", Inert()),))).errors == ()

@@ -21,6 +21,9 @@ SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
 PATH = "/run/connect-chaos/client.8080"
 SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
 
+COUNTED, NEW = "-m connlimit --connlimit-above", "-m conntrack --ctstate NEW"
+ELSEWHERE = ("ip link add other0 up arp off type veth peer name other1", "ip link set other1 up")
+
 # kind and parameters (with `family` where it is not IPv4): what is asked of the nodes to arm it, questions left out.
 ARMING: dict[str, list[str]] = {
     "drop {at: server, segment: syn}": [f"server iptables -A INPUT {SYN} -j DROP"],
@@ -44,11 +47,77 @@ ARMING: dict[str, list[str]] = {
     ],
     "closed-port {at: server}": ["server listener ends"],
     "never-accept {at: server, backlog: 5}": ["server listener ends", "server listener never-accept accept 5 0"],
-    "backlog-full {at: server, backlog: 1}": ["server listener ends", "server listener never-accept accept 1 2"],
+    "backlog-full {at: server, backlog: 1}": [
+        "server sysctl net/ipv4/tcp_abort_on_overflow=0",
+        "server listener ends",
+        "server listener never-accept accept 1 2",
+    ],
     "silent {at: server}": ["server listener ends", "server listener silent accept 128 0"],
     "close {at: server, after: data}": ["server listener ends", "server listener close data 128 0"],
     "abort {at: server, after: 7}": ["server listener ends", "server listener abort 7 128 0"],
     "forget {at: server}": ["server listener ends", "server listener forget accept 128 0"],
+    "frozen {at: server}": ["server listener ends", "server listener serve accept 128 0", "server listener stops"],
+    "accept-fails {at: server}": ["server listener ends", "server listener no-descriptors accept 128 0"],
+    "no-descriptors {at: client}": ["client descriptors socket"],
+    "no-descriptors {at: client, before: resolve}": ["client descriptors resolve"],
+    "ports-exhausted {at: client, ports: 3}": [
+        "client sysctl net/ipv4/ip_local_port_range=61000 61002",
+        f"client holders {SERVER} 8080 3",
+    ],
+    "connection-limit {at: server, above: 2}": [
+        f"server iptables -A INPUT {SYN} {COUNTED} 2 --connlimit-mask 32 -j REJECT --reject-with tcp-reset",
+        f"client holders {SERVER} 8080 2",
+    ],
+    "connection-limit {at: router, answer: drop, family: ipv6}": [
+        f"router ip6tables -A FORWARD -i wire0 {SYN} {COUNTED} 1 --connlimit-mask 128 -j DROP",
+        f"client holders {SERVER6} 8080 1",
+    ],
+    "conntrack-full {at: router}": [
+        f"router iptables -A FORWARD -i wire0 {SYN} {NEW} {COUNTED} 1 --connlimit-mask 0 -j DROP",
+        f"client holders {SERVER} 8080 1",
+    ],
+    "syn-queue-full {at: server, backlog: 3}": [
+        *(f"server {line}" for line in ELSEWHERE),
+        f"server ip route del {NOWHERE} via 198.18.2.1 dev eth0 proto static metric 1024",
+        f"server ip route add {NOWHERE} dev other0 metric 1",
+        "server sysctl net/ipv4/tcp_syncookies=0",
+        "server listener ends",
+        "server listener serve accept 3 0",
+        f"server half_open {SERVER} 8080 {NOWHERE} 5",
+    ],
+    "queue-overflow {at: server}": [
+        "server sysctl net/ipv4/tcp_abort_on_overflow=1",
+        "server listener ends",
+        "server listener never-accept accept 1 1",
+        f"server overflow eth0 {SERVER} 8080",
+    ],
+    "forged-reset {at: router, sequence: in-window, after: data}": [
+        f"router forged_reset wire1 {SERVER} 8080 in-window data"
+    ],
+    "asymmetric-route {at: server}": [
+        *(f"server {line}" for line in ELSEWHERE),
+        "server ip route del 198.18.1.2 via 198.18.2.1 dev eth0 proto static metric 1024",
+        "server ip route add 198.18.1.2 dev other0 metric 1",
+        "server sysctl net/ipv4/conf/eth0/rp_filter=1",
+    ],
+    "asymmetric-route {at: router, family: ipv6}": [
+        "client ip neigh replace 2001:db8:0:1::1 dev eth0 lladdr 02:00:00:00:00:01 nud permanent",
+        *(f"router {line}" for line in ELSEWHERE),
+        "router ip route del 2001:db8:0:1::2 dev to-client proto static metric 1024",
+        "router ip route add 2001:db8:0:1::2 dev other0 metric 1",
+        "router ip6tables -A PREROUTING -i to-client -p tcp --syn -m rpfilter --invert -j DROP",
+    ],
+    "duplicate-address {at: server, by: other}": [
+        f"client ip neigh replace {SERVER} dev eth0 use",
+        f"other ip address add {SERVER}/32 dev eth0",
+        f"other announce {SERVER} eth0",
+    ],
+    "duplicate-address {at: server, by: other, family: ipv6}": [
+        "server sysctl net/ipv6/conf/eth0/accept_dad=1",
+        f"server ip address del {SERVER6}/128 dev eth0",
+        f"other ip address add {SERVER6}/128 dev eth0 nodad",
+        f"server ip address add {SERVER6}/128 dev eth0",
+    ],
     "route {at: client, kind: prohibit}": [f"client ip route add prohibit {SERVER} metric 1"],
     "route {at: router, kind: unreachable, to: client}": ["router ip route add unreachable 198.18.1.2 metric 1"],
     "route {at: router, kind: missing, family: ipv6}": [
@@ -62,8 +131,15 @@ ARMING: dict[str, list[str]] = {
         "client ip ntable change name arp_cache dev eth0 retrans 100 mcast_probes 3",
         "client quiesce",
     ],
+    "no-neighbour {at: server}": [
+        "router sysctl net/ipv4/conf/to-server/arp_ignore=8",
+        "server ip ntable change name arp_cache dev eth0 retrans 100 mcast_probes 3",
+        f"router ip neigh replace {SERVER} dev to-server lladdr 02:00:00:00:00:01 nud permanent",
+        "server quiesce",
+    ],
+    "route {at: server, kind: blackhole}": ["server ip route add blackhole 198.18.1.2 metric 1"],
     "no-neighbour {at: router, family: ipv6}": [
-        "server ip6tables -A INPUT -p icmpv6 --icmpv6-type neighbour-solicitation -j DROP",
+        "server ip6tables -A INPUT -i eth0 -p icmpv6 --icmpv6-type neighbour-solicitation -j DROP",
         "router ip ntable change name ndisc_cache dev to-server retrans 100 mcast_probes 3",
         "router quiesce",
     ],
@@ -104,6 +180,15 @@ ARMING: dict[str, list[str]] = {
         "toxiproxy add chaos slicer upstream 0.5 {'average_size': 9, 'size_variation': 0, 'delay': 1000}",
     ],
 }
+DOES = {
+    "holders": ("address", "port", "count"),
+    "half_open": ("address", "port", "source", "count"),
+    "overflow": ("interface", "address", "port"),
+    "forged_reset": ("interface", "address", "port", "sequence", "after"),
+    "descriptors": ("before",),
+    "announce": ("address", "interface"),
+}
+"""What is told of an operation."""
 SHOWS = f"127.0.0.1 localhost/198.18.1.2 client/{NOWHERE} server"
 
 
@@ -118,17 +203,19 @@ def parsed(name: str) -> tuple[Fault, Setting]:
     kind, _, text = name.partition(" ")
     parameters = yaml.safe_load(text)
     family: Family = parameters.pop("family", "ipv4")
-    where = replace(
-        setting(family, inside=kind in ("toxic", "proxy-down")), type=parameters.pop("socket", "stream"), bound=5555
-    )
+    inside, shared = kind in ("toxic", "proxy-down"), kind == "duplicate-address"
+    where = setting(family, inside=inside, shared=shared)
+    where = replace(where, type=parameters.pop("socket", "stream"), bound=5555)
     if kind == "socket-file":
         where = replace(where, local=True, listen=Listen("client"))
     return kinds.fault(kind, parameters), where
 
 
-def setting(family: Family = "ipv4", *, inside: bool = False) -> Setting:
-    """Where a fault is armed; one that is inside a Toxiproxy needs one."""
+def setting(family: Family = "ipv4", *, inside: bool = False, shared: bool = False) -> Setting:
+    """Where a fault is armed; one that is inside a Toxiproxy needs one, one of a shared link needs that."""
     name, target = ("toxiproxy", Endpoint("toxiproxy", 8666)) if inside else ("client-server", Setting.target)
+    if shared:
+        return Setting(topology.find("one-link", Path.cwd()), family=family, path="direct", target=target)
     return Setting(topology.find(name, Path.cwd()), family=family, target=target)
 
 
@@ -152,8 +239,6 @@ def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
         for rule in said["rules"]:
             assert rule[-4:-1] == ("-m", "comment", "--comment"), "each rule has a comment of its own"
             yield f"{node} {said['tool']} {letter} {' '.join(rule[:-4])}"
-    elif it.name == "command" and "show" not in said["argv"]:
-        yield f"{node} {' '.join(said['argv'])}"
     elif it.name == "sysctl" and said.get("write"):
         yield from (f"{node} sysctl {name}={value}" for name, value in said["write"])
     elif it.name == "link":
@@ -177,11 +262,22 @@ def _of_sockets(node: str, it: Operation, said: Any) -> Iterator[str]:
     elif it.name == "crossing":
         (here, port), (there, dialled) = said["here"], said["there"]
         yield f"{node} crossing {here} {port} to {there} {dialled}"
+    else:
+        yield from _told_whole(node, it, said)
+
+
+def _told_whole(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if it.name == "command" and "show" not in said["argv"]:
+        yield f"{node} {' '.join(said['argv'])}"
+    elif it.name in DOES:
+        yield f"{node} {it.name} {' '.join(str(said[name]) for name in DOES[it.name])}"
 
 
 def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
     if said.get("end"):
         yield f"{node} {it.child} ends"
+    elif said.get("stop") is not None:
+        yield f"{node} {it.child} {'stops' if said['stop'] else 'goes on'}"
     elif it.child == "toxiproxy":
         yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
 
@@ -352,3 +448,49 @@ def test_a_dead_agent_is_named() -> None:
         fault = parsed("drop {at: server, segment: syn}")[0]
         with pytest.raises(LabError, match="'server' died"), fault.inject(lab):
             pass
+
+
+REFUSED = {
+    "no-descriptors {at: server}": "for the server's there is accept-fails",
+    "ports-exhausted {at: server}": "are those of who dials, 'client'",
+    "accept-fails {at: client}": "acts on our listener, which is at 'server'",
+    "queue-overflow {at: server}": "`link: {rtt: 50ms}` or more",
+    "forged-reset {at: server}": "a third party on the path is the router",
+    "forged-reset {at: router, sequence: in-window, after: syn}": "before the SYN-ACK there is no window",
+    "asymmetric-route {at: client}": "and not to who sends it",
+    "duplicate-address {at: server, by: client}": "a third host must take the address",
+    "no-neighbour {at: client, of: server}": "the neighbour of 'client' is the router",
+}
+"""What cannot be, and what `validate` says of it."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_act_is_refused(name: str) -> None:
+    fault, where = parsed(name)
+    told = list(fault.check(where, None))  # type: ignore[attr-defined]
+    assert [message for _, message in told if REFUSED[name] in message]
+    assert {key for key, _ in told} <= {"at", "by", "of", "sequence"}
+
+
+def test_a_duplicate_address_needs_a_link_that_is_shared() -> None:
+    fault, _ = parsed("duplicate-address {at: server, by: other}")
+    [(key, message)] = fault.check(setting(), None)  # type: ignore[attr-defined]
+    assert (key, "say `path: direct`" in message) == ("at", True)
+
+
+@pytest.mark.parametrize("name", ["connection-limit {at: server}", "conntrack-full {at: router}"])
+def test_a_limit_is_doubted_when_nothing_was_there_before_it(name: str) -> None:
+    kind, _, rest = name.partition(" ")
+    more = "above" if kind == "connection-limit" else "entries"
+    fault, where = parsed(f"{kind} {rest[:-1]}, {more}: 3}}")
+    with lab_of(Fake(), where) as lab, fault.inject(lab) as armed:
+        assert "only 1 of 3 connections" in (doubt_of(armed) or "")  # the fake makes one
+
+
+def test_a_stopped_listener_is_not_asked() -> None:
+    fault, where = parsed("frozen {at: server}")
+    fake = Fake()
+    with lab_of(fake, where) as lab, fault.inject(lab):
+        fake.operations.clear()
+        assert lab.accepts() == []
+        assert fake.operations == []

@@ -1,4 +1,4 @@
-"""Operation `child`: a word to a child of this agent, or its end."""
+"""Operation `child`: a word to a child of this agent, its stop, or its end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 from chaos.agent.serve import Agent
 
 
-def run(agent: Agent, *, number: int, tell: Any = None, end: bool = False) -> None:
-    """Pass `tell` on to the child, or kill it."""
+def run(agent: Agent, *, number: int, tell: Any = None, end: bool = False, stop: bool | None = None) -> None:
+    """Pass `tell` on to the child, stop it or have it go on, or kill it."""
     if end:
         agent.end(number)
+    elif stop is not None:
+        agent.stop(number, stop=stop)
     else:
         agent.tell(number, tell)

@@ -31,8 +31,10 @@ def run(agent: Agent, **job: Any) -> int:
     {"outcome": {"error", "phase", "step", "chain", "calls", "started_ns", "returned_ns", "waited_ns", "local",
     "peer"}}.
     """
-    start = agent.fork if of_its_own(job) else agent.thread
-    return start(lambda pipe: Attempt(job, pipe).play())
+    agent.state["attempts"] = agent.state.get("attempts", 0) + 1
+    exhausted = agent.state.get("descriptors")
+    start = agent.fork if exhausted or of_its_own(job) else agent.thread
+    return start(lambda pipe: Attempt(job, pipe, exhausted).play())
 
 
 def of_its_own(job: Mapping[str, Any]) -> bool:
@@ -43,8 +45,8 @@ def of_its_own(job: Mapping[str, Any]) -> bool:
 class Attempt(Dialling):
     """One run of the steps; `step` says at which of them it is, from 1."""
 
-    def __init__(self, job: dict[str, Any], pipe: Pipe) -> None:
-        super().__init__(job)
+    def __init__(self, job: dict[str, Any], pipe: Pipe, exhausted: str | None = None) -> None:
+        super().__init__(job, exhausted)
         self._pipe = pipe
         self._step = 0
         self._waited_ns = 0

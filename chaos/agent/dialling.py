@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chaos.agent import endpoint
+from chaos.agent.descriptors import take_descriptors
 from chaos.agent.kernel import connect as libc_connect
 from chaos.agent.said import name_of
 
@@ -24,10 +25,13 @@ UNSCOPED = "fe80::1"
 
 
 class Dialling:
-    """A socket on its way to being connected. `phase` says where it is, `calls` what each system call came to."""
+    """A socket on its way to being connected. `phase` says where it is, `calls` what each system call came to.
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._job = job
+    exhausted: before what there is no descriptor left: `resolve` or `socket`.
+    """
+
+    def __init__(self, job: dict[str, Any], exhausted: str | None = None) -> None:
+        self._job, self._exhausted = job, exhausted
         self._socket: socket.socket | None = None
         self._phase: str | None = "resolve"
         self._ends: dict[str, Any] = {"local": None, "peer": None}
@@ -46,8 +50,10 @@ class Dialling:
 
     def _connect(self, where: str, *, once: bool) -> None:
         self._phase = "resolve"
+        self._descriptors_before("resolve")
         address: Any = self._target() if where == "target" else None
         self._phase = "connect"
+        self._descriptors_before("socket")
         sock = self._socket or self._open()
         try:
             if where == "itself":
@@ -63,6 +69,10 @@ class Dialling:
                 self._connect_to(sock, address, once)
         finally:
             self._look(sock)
+
+    def _descriptors_before(self, call: str) -> None:
+        if self._exhausted == call:
+            take_descriptors()
 
     def _target(self) -> Any:
         if self._job["family"] == "local":

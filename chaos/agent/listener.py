@@ -6,6 +6,7 @@ one for the agent's questions. What it does to a connection is recorded before i
     do              the connection
     serve           accepted and answered (echo, or one HTTP response); what a healthy network needs
     never-accept    completes its handshake and waits in the accept queue
+    no-descriptors  likewise: accept(2) fails with EMFILE, as the process has used up its file descriptors
     silent          accepted, read and never answered
     close           closed (FIN)                                                    `after` accept, data or BYTES
     abort           closed with SO_LINGER 0 (RST): socket(7)                        `after` accept, data or BYTES
@@ -16,16 +17,21 @@ one for the agent's questions. What it does to a connection is recorded before i
 from __future__ import annotations
 
 import contextlib
+import errno
+import select
 import socket
 import struct
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from chaos.agent import diag, endpoint
 from chaos.agent.datagrams import Echo
+from chaos.agent.descriptors import take_descriptors
 from chaos.agent.serve import Agent, Pipe
 
+BACK_OFF = 0.1
+"""Seconds between two tries of a server whose accept(2) fails: a connection that waits makes it fail at once."""
 RESPONSE = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n{path}"
 
 
@@ -40,10 +46,12 @@ def run(
     after: str | int,
     fill: int,
     kind: str = "stream",
+    process: bool = False,
 ) -> int:
     """Start it; returns the child's number, whose first event is {"ready": true} once it listens.
 
-    `address` may be a path (unix(7)), and `kind` another type of socket: see endpoint.py and datagrams.py.
+    `address` may be a path (unix(7)), and `kind` another type of socket: see endpoint.py and datagrams.py. `process`:
+    in a process of its own, that can be stopped; a limit of descriptors is a process's, too.
 
     `fill` connections are made to it from inside the node (a full accept queue needs backlog + 1).
     Told {"report": true} it answers {"report": {"accepts": [...], "acted": n}};
@@ -51,7 +59,8 @@ def run(
     """
     if kind != "stream":
         return agent.fork(lambda pipe: Echo(do, pipe).serve(address, port, kind))
-    return agent.thread(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
+    start = agent.fork if process or do == "no-descriptors" else agent.thread
+    return start(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
 
 
 class Listener:
@@ -104,6 +113,8 @@ class Listener:
     def _accept(self, listener: socket.socket) -> None:
         if self._do == "never-accept":
             return
+        if self._do == "no-descriptors":
+            self._fail_to_accept(listener)
         while True:
             entered_ns = time.time_ns()
             try:
@@ -125,6 +136,25 @@ class Listener:
                     }
                 )
             threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
+
+    def _fail_to_accept(self, listener: socket.socket) -> NoReturn:
+        """accept(2) with no descriptor left, again and again, as servers do.
+
+        It wants one before it looks for a connection (net/socket.c, __sys_accept4()), so that is poll's to tell.
+        """
+        take_descriptors()
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while True:
+            poll.poll()
+            try:
+                listener.accept()
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                with self._lock:
+                    self._acted += 1
+            time.sleep(BACK_OFF)
 
     def _treat(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the peer may end it at any time; that is what we are here for

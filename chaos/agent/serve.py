@@ -131,6 +131,12 @@ class Child:
             os.kill(self._body, signal.SIGKILL)
         self.socket.shutdown(socket.SHUT_RDWR)
 
+    def stop(self, *, stop: bool) -> None:
+        """SIGSTOP or SIGCONT to a process, and its effect."""
+        assert isinstance(self._body, int), "a thread is not stopped"
+        os.kill(self._body, signal.SIGSTOP if stop else signal.SIGCONT)
+        os.waitid(os.P_PID, self._body, (os.WSTOPPED if stop else os.WCONTINUED) | os.WEXITED | os.WNOWAIT)
+
     def await_end(self) -> int:
         """Its exit status. A thread that is in a system call which does not return is left to end by itself."""
         self.socket.close()
@@ -255,6 +261,10 @@ class Agent:
         if child is not None:
             child.kill()
             self._bury(child)
+
+    def stop(self, number: int, *, stop: bool) -> None:
+        """Stop a forked child as SIGSTOP does, or have it go on; when this returns, all of its threads have, or may."""
+        self.children[number].stop(stop=stop)
 
     def tell(self, number: int, message: Any) -> None:
         """Pass a message to a child; one that has ended hears nothing."""

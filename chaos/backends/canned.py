@@ -24,6 +24,17 @@ FRESH = {
 NEIGHBOUR_TABLE = ("retrans", "1000", "mcast_probes", "3")
 """A neighbour table's own settings (arp(7))."""
 
+COUNTERS = (
+    "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtTCPReqQFullDoCookies", "TcpExtIPReversePathFilter",
+    "TcpExtTCPChallengeACK",
+)  # fmt: skip
+"""What faults read (nstat(8)); all are 0 until a test says otherwise."""
+
+MAC = "02:00:00:00:00:01"
+"""Everybody's."""
+SHOWN = {"link": [{"address": MAC}], "address": [{"addr_info": [{"dadfailed": True}]}]}
+"""What `ip -json WHAT show` says."""
+
 KEYS = {"via": "gateway", "proto": "protocol"}
 
 
@@ -40,7 +51,11 @@ class FakeAgent:
     hosts: str = ""
     listens: Mapping[str, Any] | None = None
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
+    children: list[str] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
+    extras: set[str] = field(default_factory=set)
+    descriptors: str | None = None
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     queue: dict[str, int] | None = None
     occupied: list[int] = field(default_factory=list)
     modes: dict[str, int | None] = field(default_factory=dict)
@@ -55,9 +70,10 @@ class FakeAgent:
         """All that a fault may change and must put back."""
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
-        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies)
+        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies, self.descriptors)
         ports = (self.occupied, self.modes)
-        return (*map(str, kept), *map(str, ports), *sorted(map(str, self.routes)))
+        sets = (self.routes, self.children, self.stopped, self.extras)
+        return (*map(str, (*kept, *ports)), *(text for each in sets for text in sorted(map(str, each))))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """The result of an operation that is not a child."""
@@ -105,6 +121,13 @@ class FakeAgent:
             return None
         return self.queue or {"accept": self.listens["fill"], "backlog": self.listens["backlog"]}
 
+    def _descriptors(self, before: str | None) -> int:
+        self.descriptors = before
+        return 0
+
+    def _half_open(self, count: int, **_: Any) -> int:
+        return count
+
     def _connections(self, **_: Any) -> list[Any]:
         return self.connections
 
@@ -137,8 +160,11 @@ class FakeAgent:
         words = [word for word in argv[1:] if not word.startswith("-")]
         if words[:2] == ["route", "show"]:
             return json.dumps([route for route in self.routes if route["dst"] == words[2]])
-        if words[:2] == ["neigh", "show"]:
-            return json.dumps(self.neighbours)
+        if words[1] == "show":
+            return json.dumps(SHOWN.get(words[0]) or self.neighbours or [{"lladdr": MAC, "state": ["REACHABLE"]}])
+        if words[0] in ("address", "link", "neigh"):
+            self._extra(words[0], words[1], words[2:])
+            return ""
         if words[:2] == ["route", "add"]:
             self.routes.append(_route(words[2:]))
         elif words[:2] == ["route", "del"]:
@@ -146,6 +172,12 @@ class FakeAgent:
         elif words[:2] == ["ntable", "change"]:
             self.tables[tuple(words[2:6])] = tuple(words[6:])
         return ""
+
+    def _extra(self, what: str, do: str, words: list[str]) -> None:
+        """An address, a link or a neighbour's entry that the lab did not make, or its own that was taken away."""
+        name = f"{what} {words[0]}"
+        if do in ("add", "del") or words[-1] == "permanent":
+            self.extras ^= {name}
 
 
 def _route(words: list[str]) -> dict[str, Any]:
@@ -167,7 +199,7 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
-    "release": lambda *_: {"released": True},
+    "release": lambda *_: {"released": 1},
     "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
 }
 """What a child answers to a word."""
@@ -181,6 +213,9 @@ FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "crossing": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},
+    "forged_reset": {"ready": True},
+    "overflow": {"ready": True},
+    "holders": {"held": 1},
     "connect": {
         "outcome": {
             "error": "ok", "phase": None, "step": None, "chain": [], "calls": [], "local": None, "peer": None, **ENDED

@@ -184,6 +184,10 @@ class ChildOf:
     def tell(self, message: Any) -> None:
         self._channel.result(self._channel.send("child", {"number": self._number, "tell": message}))
 
+    def stop(self, *, stop: bool) -> None:
+        """SIGSTOP, or SIGCONT."""
+        self._channel.result(self._channel.send("child", {"number": self._number, "stop": stop}))
+
     def end(self) -> None:
         self._channel.result(self._channel.send("child", {"number": self._number, "end": True}))
 

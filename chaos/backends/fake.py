@@ -55,6 +55,7 @@ class FakeChannel(Channel):
             self._answers[self._count] = None
             self._told(**arguments)
         elif operation in FIRST_EVENTS:
+            self._agent.children.append(operation)
             self._children[self._count] = operation, deque([dict(FIRST_EVENTS[operation])])
             self._answers[self._count] = self._count
             if operation == "listener":
@@ -66,8 +67,12 @@ class FakeChannel(Channel):
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count
 
-    def _told(self, number: int, tell: Any = None, end: bool = False) -> None:
+    def _told(self, number: int, tell: Any = None, end: bool = False, stop: bool | None = None) -> None:
         operation, events = self._children[number]
+        if stop is not None:
+            self._agent.stopped ^= {operation}
+        if end:
+            self._agent.children.remove(operation)
         if end and operation == "listener":
             self._agent.listens = None
         elif end and operation == "occupy":

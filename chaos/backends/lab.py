@@ -30,9 +30,23 @@ class OurListener:
     def __init__(self, node: AgentNode, arguments: Mapping[str, Any]) -> None:
         self._child = node.start("listener", **arguments)
         self._child.expect("ready", QUICK)
+        self._last: Mapping[str, Any] | None = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stopped inside. It answers nothing then, and does nothing either: what it reported last still holds."""
+        self._last = self.report()
+        self._child.stop(stop=True)
+        try:
+            yield
+        finally:
+            self._child.stop(stop=False)
+            self._last = None
 
     def report(self) -> Mapping[str, Any]:
         """{"accepts": [...], "acted": n}, as chaos/agent/listener.py says."""
+        if self._last is not None:
+            return self._last
         self._child.tell({"report": True})
         report: Mapping[str, Any] = self._child.expect("report", QUICK)
         return report
@@ -172,6 +186,7 @@ class AgentLab:
             "speaks": listen.speaks,
             "after": behaviour.get("after", "accept"),
             "fill": behaviour.get("fill", 0),
+            "process": behaviour.get("process", False),
         }
         self._listener = OurListener(node, arguments) if do != "absent" else None
 

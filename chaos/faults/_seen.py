@@ -49,6 +49,16 @@ def no_reset(node: str) -> Callable[[Evidence], str | None]:
     return doubt
 
 
+def no_reset_at(node: str) -> Callable[[Evidence], str | None]:
+    """Doubt when the capture of this very node has no RST: one that went to the target never comes to the client."""
+
+    def doubt(evidence: Evidence) -> str | None:
+        found = "rst" in {segment(packet) for packet in evidence.packets[node]}
+        return None if found else f"the capture at {node} has no RST"
+
+    return doubt
+
+
 def no_fin(node: str) -> Callable[[Evidence], str | None]:
     """Doubt when there is no FIN from the end that is dialled in the conversation in which this node is an end."""
 

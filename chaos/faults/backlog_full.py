@@ -13,13 +13,18 @@ from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._listener import OfOurListener
 from chaos.faults._seen import way_to
+from chaos.faults._sysctls import written
 from chaos.fields import Backlog, NodeName
 from chaos.model import Lab, Setting
+
+ABORT = "net/ipv4/tcp_abort_on_overflow"
 
 
 @dataclass(frozen=True)
 class BacklogFull(OfOurListener):
     """backlog + 1 connections, made inside the server's own node, fill the accept queue; the next SYN is dropped.
+
+    `abort` sets tcp_abort_on_overflow, which changes nothing here: it is about a final ACK (queue-overflow).
 
     Wire: SYNs without an answer, although the port is open; the server counts ListenOverflows and ListenDrops.
     By hand: `python3 -c "import socket, time; s = socket.create_server(('', 8080), backlog=1); time.sleep(600)"`, and
@@ -28,20 +33,25 @@ class BacklogFull(OfOurListener):
     Imitates: an overloaded server whose threads no longer come to accept(); a `somaxconn` that is too small.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = (f"sysctl:{ABORT}",)
 
     at: NodeName
     backlog: Backlog = 1
+    abort: bool = False
 
     def effect(self, setting: Setting) -> Effect:
         """Silence to a SYN."""
         says = f"{self.backlog + 1} connections fill the accept queue at {self.at}; its kernel drops every further SYN"
+        says += ", whatever tcp_abort_on_overflow says" if self.abort else ""
         return Effect(says, self.at, ("> syn",))
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node, port, way = lab.nodes[self.at], lab.setting.listen.port, way_to(lab, self.at)
-        with lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog + 1):
+        with (
+            written(node, {ABORT: str(int(self.abort))}),
+            lab.listening(do="never-accept", backlog=self.backlog, fill=self.backlog + 1),
+        ):
             overflows = count(node, "TcpExtListenOverflows")
             queue = node.call("queue", port=port)
 

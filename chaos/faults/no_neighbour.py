@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import ClassVar
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._neighbours import hardware_address, pinned, state
 from chaos.faults._rules import FIREWALL, armed
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Node, Setting
@@ -50,7 +50,11 @@ class NoNeighbour:
     def _owner(self, setting: Setting) -> str:
         if self.of:
             return self.of
-        return setting.target.node if self.at == ROUTER or setting.path == "direct" else ROUTER
+        if self.at == ROUTER:
+            return setting.target.node
+        if setting.path == "routed":
+            return ROUTER
+        return setting.client if self.at == setting.target.node else setting.target.node
 
     def effect(self, setting: Setting) -> Effect:
         """The next hop has no link-layer address."""
@@ -76,6 +80,9 @@ class NoNeighbour:
         with ExitStack() as undo:
             undo.enter_context(_mute(lab.nodes[owner], far, family))
             undo.enter_context(_quick(asker, near, family))
+            if self.at not in (ROUTER, lab.setting.client):  # who asks for a node tells it where the answer is to go
+                mac = hardware_address(asker, near)
+                undo.enter_context(pinned(lab.nodes[owner], lab.link_address(self.at, end), far, mac))
             asker.call("quiesce")
 
             def hits() -> int:
@@ -90,7 +97,7 @@ class NoNeighbour:
 
             def count() -> int:
                 nonlocal entry
-                entry = _entry(asker, address, near)
+                entry = state(asker, address, near)
                 return hits()
 
             yield Touching(count, doubt)
@@ -100,7 +107,7 @@ class NoNeighbour:
 def _mute(node: Node, interface: str, family: str) -> Iterator[None]:
     """The owner of an address does not answer for it: arp_ignore=8, or its firewall drops solicitations."""
     if family == "ipv6":
-        rule = ("INPUT", "-p", "icmpv6", "--icmpv6-type", "neighbour-solicitation", "-j", "DROP")
+        rule = ("INPUT", "-i", interface, "-p", "icmpv6", "--icmpv6-type", "neighbour-solicitation", "-j", "DROP")
         with armed(node, family, [rule]):
             yield
         return
@@ -121,9 +128,3 @@ def _quick(node: Node, interface: str, family: str) -> Iterator[None]:
         yield
     finally:
         node.call("command", argv=[*change, "retrans", "1000", "mcast_probes", "3"])
-
-
-def _entry(node: Node, address: str, interface: str) -> str:
-    argv = ["ip", "-json", "neigh", "show", "to", address, "dev", interface, "nud", "all"]
-    found = json.loads(node.call("command", argv=argv) or "[]")
-    return str(found[0]["state"][0]) if found else "gone"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from chaos.effect import Effect, spoken
 from chaos.faults._armed import Touching
 from chaos.faults._rules import FIREWALL, REJECT, Selection, armed, required
-from chaos.faults._seen import no_reset
+from chaos.faults._seen import no_reset, no_reset_at
 from chaos.fields import NodeName, Port, Segments
 from chaos.model import Lab, Setting
 
@@ -46,6 +46,8 @@ class Reset:
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         chosen = Selection(self.at, self.segment, self.port)
+        end, meets = chosen.end(lab.setting), chosen.meets(lab.setting)
+        doubt = no_reset_at(end) if meets and all(each[0] == "<" for each in meets) else no_reset(end)
         verdict = ["-j", "REJECT", "--reject-with", "tcp-reset"]
         with armed(lab.nodes[self.at], lab.setting.family, chosen.rules(lab, verdict)) as rules:
-            yield Touching(rules.hits, no_reset(chosen.end(lab.setting)))
+            yield Touching(rules.hits, doubt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,15 @@ from typing import ClassVar, Literal
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._routes import added, routes, taken
 from chaos.faults._seen import way_to
 from chaos.fields import NodeName
-from chaos.model import ROUTER, Family, Lab, Node, Setting
+from chaos.model import ROUTER, Family, Lab, Setting
 
 Kind = Literal["unreachable", "prohibit", "blackhole", "throw", "missing"]
-ANSWERS = ("unreachable", "prohibit", "missing")
+IN_FRONT = ("metric", "1")
+"""Of the lab's own routes, whose metric is worse."""
+ANSWERS = ("unreachable", "prohibit", "throw", "missing")
 
 AT_CLIENT: dict[Kind, str] = {
     "unreachable": "EHOSTUNREACH",
@@ -53,7 +55,7 @@ class Route:
 
     def effect(self, setting: Setting) -> Effect:
         """The client's kernel refuses at once; a router's answers with ICMP, or not at all."""
-        goal = self.to or setting.target.node
+        goal = self._goal(setting)
         if self.at == setting.client and goal == setting.target.node:
             says = f"{self.at} has no way to {goal}: its route is {self.kind}"
             return Effect(says, self.at, errno=AT_CLIENT[self.kind])
@@ -67,38 +69,31 @@ class Route:
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node = lab.nodes[self.at]
-        goal = lab.nodes[self.to or lab.setting.target.node].address
+        goal = lab.nodes[self._goal(lab.setting)].address
         before = routes(node, goal)
-        do, undo = self._commands(goal, before)
-        node.call("command", argv=do)
-        try:
+        with taken(node, goal, before[0]) if self.kind == "missing" else added(node, self.kind, goal, *IN_FRONT):
             changed = routes(node, goal)
 
             def doubt(evidence: Evidence) -> str | None:
                 return self._doubt(evidence, before, changed, lab)
 
             yield Touching(lambda: self._hits(lab), doubt)
-        finally:
-            node.call("command", argv=undo)
-
-    def _commands(self, goal: str, before: Sequence[dict[str, str]]) -> tuple[list[str], list[str]]:
-        """The fault's route has a better metric than the lab's own, so it stands in front of it."""
-        if self.kind != "missing":
-            route = [self.kind, goal, "metric", "1"]
-            return ["ip", "route", "add", *route], ["ip", "route", "del", *route]
-        via = ["via", before[0]["gateway"]] if "gateway" in before[0] else []
-        route = [goal, *via, "dev", before[0]["dev"], "proto", "static", "metric", str(before[0]["metric"])]
-        return ["ip", "route", "del", *route], ["ip", "route", "add", *route]
 
     def _hits(self, lab: Lab) -> int:
-        """At a router: SYNs that came in and did not get out. At the client: the attempt, which has returned."""
+        """Segments that came in and did not get out. At the client: the attempt, which has returned."""
         if self.at == lab.setting.client:
             return 1
-        if self.at != ROUTER:
-            return 0
-        way = way_to(lab, self.to or lab.setting.target.node)
-        heard = way.to_end(lab.packets(way.node), "syn")
-        return max(0, len(way.to_end(lab.packets(way.dialler), "syn")) - len(heard))
+        way = way_to(lab, self.at if self.at == lab.setting.listen.node else self._goal(lab.setting))
+        sent, heard = (way.to_end(lab.packets(node), "syn") for node in (way.dialler, way.node))
+        answered, told = (way.of_end(lab.packets(node), "syn-ack") for node in (way.node, way.dialler))
+        if self.at == ROUTER and self._goal(lab.setting) == way.dialler:
+            return max(0, len(answered) - len(told))
+        if self.at == ROUTER:
+            return max(0, len(sent) - len(heard))
+        return max(0, len(heard) - len(answered)) if self.at == way.node else 0
+
+    def _goal(self, setting: Setting) -> str:
+        return self.to or (setting.client if self.at == setting.target.node else setting.target.node)
 
     def _doubt(
         self, evidence: Evidence, before: Sequence[dict[str, str]], changed: Sequence[dict[str, str]], lab: Lab
@@ -106,17 +101,8 @@ class Route:
         if before == changed:
             return f"the routes of {self.at!r} are what they were: {changed}"
         seen = evidence.packets[evidence.client]
-        if self.at == ROUTER:
-            if self.kind in ANSWERS and not any(packet.icmp for packet in seen):
-                return "the client's capture has no ICMP from the router"
-            return None
-        return f"{len(seen)} packets left the client all the same" if seen else None
-
-
-def routes(node: Node, goal: str) -> list[dict[str, str]]:
-    """`ip -json route show` of one host's routes in a node."""
-    family = "-6" if ":" in goal else "-4"
-    found: list[dict[str, str]] = json.loads(
-        node.call("command", argv=["ip", family, "-json", "route", "show", goal]) or "[]"
-    )
-    return found
+        if self.at == ROUTER and self._goal(lab.setting) == lab.setting.target.node and self.kind in ANSWERS:
+            return None if any(packet.icmp for packet in seen) else "the client's capture has no ICMP from the router"
+        if self.at == evidence.client and seen:
+            return f"{len(seen)} packets left the client all the same"
+        return None

@@ -1,0 +1,40 @@
+"""The entry of a neighbour table, as faults read it and write it (arp(7), ip-neighbour(8))."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from chaos.model import Node
+
+
+def entry(node: Node, address: str, interface: str) -> dict[str, Any] | None:
+    """What a node knows of a neighbour: `state`, and `lladdr` if it has been found; None when there is no entry."""
+    argv = ["ip", "-json", "neigh", "show", "to", address, "dev", interface, "nud", "all"]
+    found: list[dict[str, Any]] = json.loads(node.call("command", argv=argv) or "[]")
+    return found[0] if found else None
+
+
+def state(node: Node, address: str, interface: str) -> str:
+    """The entry's state: REACHABLE, FAILED...; `gone` when there is none."""
+    found = entry(node, address, interface)
+    return str(found["state"][0]) if found else "gone"
+
+
+def hardware_address(node: Node, interface: str) -> str:
+    """The MAC address of a node's interface."""
+    found = json.loads(node.call("command", argv=["ip", "-json", "link", "show", "dev", interface]) or "[{}]")
+    return str(found[0].get("address", ""))
+
+
+@contextmanager
+def pinned(node: Node, address: str, interface: str, mac: str) -> Iterator[None]:
+    """The node knows this neighbour for good: it never asks, and whoever would answer learns nothing from it."""
+    where = [address, "dev", interface]
+    node.call("command", argv=["ip", "neigh", "replace", *where, "lladdr", mac, "nud", "permanent"])
+    try:
+        yield
+    finally:
+        node.call("command", argv=["ip", "neigh", "del", *where])
