@@ -200,6 +200,9 @@ class AgentNode:
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
         return ChildOf(self.channel, self.call(operation, **arguments))
 
+    def check(self) -> None:
+        """LabError when what the node runs is not what it was; an agent that has died says so by itself."""
+
     def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> ChildOf:
         """`start`, with descriptors of ours for the operation to use; ours stay open."""
         return ChildOf(self.channel, self.channel.result(self.channel.send(operation, arguments, fds)))

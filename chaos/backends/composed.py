@@ -4,7 +4,8 @@
     router          a node image; it routes and holds the wire
     NAME.agent      beside each service that is not our own node image: a sidecar in its network namespace
 
-A node image carries its agent itself. What two labs at once could not each have to itself is refused by name.
+A node image carries its agent itself. A Toxiproxy is started as in the netns backend: its API on loopback alone. What
+two labs at once could not each have to itself is refused by name.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
+from chaos import toxiproxy
 from chaos.backends import image
-from chaos.model import ROUTER, Family, Setting
+from chaos.model import ROUTER, Family, Setting, Topology
 
 SLICES: Final = 512
 """/24s of 198.18.0.0/15 (RFC 2544), and as many /64s of 2001:db8::/32 (RFC 3849)."""
@@ -97,6 +99,16 @@ def carries_agent(service: Mapping[str, Any]) -> bool:
     return image.is_ours(service.get("image")) and idle
 
 
+def image_of(config: Mapping[str, Any], name: str) -> str:
+    """The image of a service; one that is built has the name that Compose gives it."""
+    return str(config["services"][name].get("image") or f"{config['name']}-{name}")
+
+
+def proxies(topology: Topology) -> list[str]:
+    """The services that are a Toxiproxy."""
+    return [service.name for service in topology.services.values() if service.proxy is not None]
+
+
 DROPPED: Final = ("ports", "build", "profiles", "links", "networks", "network_mode", "restart", "x-chaos", "scale")
 
 
@@ -126,9 +138,11 @@ def _services(
 ) -> Iterator[tuple[str, Any]]:
     for index, (name, service) in enumerate(config["services"].items()):
         kept = {key: value for key, value in service.items() if key not in DROPPED}
-        kept["image"] = service.get("image") or f"{config['name']}-{name}"
+        kept["image"] = image_of(config, name)
         kept["labels"] = {**(kept.get("labels") or {}), **labels}
         kept["networks"] = _place(share, FIRST_HOST + index, setting.family)
+        if name in proxies(setting.topology):
+            kept["command"] = list(toxiproxy.ARGUMENTS)
         if carries_agent(service):
             yield name, kept | _agent(name, labels) | {"init": True, "labels": kept["labels"]}
             continue

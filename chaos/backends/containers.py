@@ -26,6 +26,7 @@ from chaos.errors import LabError
 if TYPE_CHECKING:
     from docker import APIClient
 
+SERVICE: Final = "com.docker.compose.service"
 HEADER: Final = 8
 KEPT: Final = 4096
 MARK: Final = "CONNECT_CHAOS_ATTEMPT"
@@ -187,6 +188,27 @@ class ProductNode(AgentNode):
     def __init__(self, name: str, address: str, channel: Channel, api: APIClient, container: str) -> None:
         super().__init__(name, address, "eth0", channel)
         self._api, self._container = api, container
+        self._began = self._state()["StartedAt"]
+
+    def check(self) -> None:
+        """Its container still runs, and is the one that it was: a restart brings a namespace without us in it."""
+        state = self._state()
+        if not state["Running"]:
+            killed = " (out of memory)" if state["OOMKilled"] else ""
+            raise LabError(f"the container of `{self.name}` has ended with status {state['ExitCode']}{killed}")
+        if state["StartedAt"] != self._began:
+            text = f"the container of `{self.name}` was started anew: its new network knows neither faults nor capture"
+            raise LabError(text)
+
+    def _state(self) -> Mapping[str, Any]:
+        """Its `State`, as the Engine API has it (ContainerInspect)."""
+        from docker.errors import NotFound
+
+        try:
+            state: Mapping[str, Any] = self._api.inspect_container(self._container)["State"]
+        except NotFound:
+            raise LabError(f"the container of `{self.name}` was removed") from None
+        return state
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
         return Execution(self, arguments["job"]) if operation == "attempt" else super().start(operation, **arguments)
@@ -200,3 +222,18 @@ class ProductNode(AgentNode):
         made = self._api.exec_create(self._container, list(argv), environment=dict(environment))
         stdout, stderr = self._api.exec_start(made["Id"], demux=True)
         return self._api.exec_inspect(made["Id"])["ExitCode"], stdout or b"", stderr or b""
+
+
+def ended(api: APIClient, label: str) -> list[str]:
+    """Of the containers with this label those that have ended, and what they said last, in words."""
+    from docker.errors import APIError
+
+    found = []
+    for it in api.containers(all=True, filters={"label": label, "status": ["exited", "dead"]}):
+        said = b""
+        with suppress(APIError):  # a container whose output is kept nowhere
+            said = api.logs(it["Id"], tail=1).strip()
+        status = api.inspect_container(it["Id"])["State"]["ExitCode"]
+        text = f"the container of `{it['Labels'][SERVICE]}` has ended with status {status}"
+        found.append(text + (f"; it said last: {said.decode(errors='replace')}" if said else ""))
+    return found
