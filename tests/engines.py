@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from chaos.backends import engine, image
+from chaos.backends import containers, engine, image
 from chaos.errors import LabError
 
 
@@ -66,3 +66,16 @@ def tagged(name: str) -> Iterator[str]:
     finally:
         api.remove_image(name)
         api.close()
+
+
+def container(label: str, service: str) -> str:
+    """The id of a service's container, of those with this label; they are of one lab."""
+    api = engine.api()
+    try:
+        found: list[str] = [
+            it["Id"] for it in api.containers(all=True, filters={"label": [label, f"{containers.SERVICE}={service}"]})
+        ]
+    finally:
+        api.close()
+    (one,) = found
+    return one

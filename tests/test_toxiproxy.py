@@ -279,6 +279,12 @@ def test_a_taken_port_of_its_api_is_named(lab: AgentLab) -> None:
 
 
 @pytest.mark.slow(RUNS)
+def test_a_taken_port_of_a_proxy_is_named(lab: AgentLab) -> None:
+    with pytest.raises(LabError, match=r"did not take the proxy 'chaos-8666'.*:8666.*taken"):
+        lab.proxy("toxiproxy").beside(8666)
+
+
+@pytest.mark.slow(RUNS)
 def test_a_program_that_ends_at_once_is_quoted(lab: AgentLab) -> None:
     argv = ["sh", "-c", "echo it cannot; exit 3"]
     with pytest.raises(LabError, match="sh ended with status 3; it said last: it cannot"):

@@ -94,7 +94,11 @@ class Driver:
             select.select([], [], [], POLL)
         version = json.loads(self._server.version())["version"]
         if self._server.get_proxy(name) is None:
-            self._server.create(name=name, listen=listen, upstream=upstream, enabled=True)
+            try:
+                self._server.create(name=name, listen=listen, upstream=upstream, enabled=True)
+            except KeyError:  # the library took an error for a proxy: it has no name
+                text = f"Toxiproxy did not take the proxy {name!r}; it can listen on {listen} unless that is taken"
+                raise OperationFailed(kind="error", message=text) from None
         found = self.look(name)
         wanted = {"name": name, "listen": listen, "upstream": upstream, "enabled": True, "toxics": []}
         _same("the proxy", wanted, found)

@@ -197,10 +197,14 @@ class Docker:
         """Connect, see that image and Compose are there, and have a reaper, once for the session."""
         with self._lock:
             if self._api is None:
-                api = engine.api()
                 engine.compose()
-                available.check_ours(api)
-                removal.remove_dead(api)
+                api = engine.api()
+                try:
+                    available.check_ours(api)
+                    removal.remove_dead(api)
+                except BaseException:
+                    api.close()
+                    raise
                 reader, self._pipe = os.pipe()
                 argv = [sys.executable, "-c", REAPER, str(ROOT), self._run, str(reader), str(os.getpid())]
                 self._reaper = command.start(argv, pass_fds=[reader])
