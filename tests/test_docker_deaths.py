@@ -71,7 +71,12 @@ class Doing:
 def told_in_time(case: Case, session: Any, deed: Callable[[], object]) -> Result:
     """The result of a case in whose middle something is done; it is told soon."""
     done: list[float] = []
-    fault = Doing(lambda: (deed(), done.append(time.monotonic())))
+
+    def timed() -> None:
+        deed()
+        done.append(time.monotonic())
+
+    fault = Doing(timed)
     result = run(replace(case, faults=(*case.faults, ("doing", fault))), session)
     assert time.monotonic() - done[0] < SOON * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     return result
