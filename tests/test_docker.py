@@ -256,7 +256,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     script = EXAMPLE.parents[1] / "scripts" / "node-image"
     wanted = ["redis-server", "python3-redis"]
     if subprocess.run(["dpkg", "-L", *wanted], capture_output=True, check=False).returncode:
-        pytest.skip(f"not installed here: apt-get install {' '.join(wanted)}")
+        engines.lacks(f"not installed here: apt-get install {' '.join(wanted)} (scripts/setup does, as root)")
     subprocess.run([script, REDIS, *wanted], check=True, capture_output=True)
     monkeypatch.setenv("REDIS_IMAGE", REDIS)
     monkeypatch.setenv("APP_IMAGE", REDIS)

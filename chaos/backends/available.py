@@ -41,6 +41,11 @@ def check(api: APIClient, names: Iterable[str], file: str) -> None:
         raise LabError(f"the engine does not have the image {', '.join(missing)}: {mend}")
 
 
+def has(api: APIClient, name: str) -> bool:
+    """Whether the engine has this image."""
+    return _labels(api, name) is not None
+
+
 def _labels(api: APIClient, name: str) -> Mapping[str, str] | None:
     """The labels of an image; None where there is no such image."""
     from docker.errors import ImageNotFound

@@ -118,10 +118,10 @@ def compose() -> str:
     """The program that is Compose v2 or later. ToolMissing when there is none, v1 included."""
     old = None
     for path in _candidates():
-        version = _version(path)
-        if version is not None and version[0] >= 2:
+        numbers = version(path)
+        if numbers is not None and numbers[0] >= 2:
             return path
-        old = old or (path, version) if version else old
+        old = old or (path, numbers) if numbers else old
     found = f"Docker Compose v2 or later ({old[0]} is v{'.'.join(map(str, old[1]))})" if old else "Docker Compose"
     raise ToolMissing(found, INSTALL_COMPOSE)
 
@@ -135,7 +135,8 @@ def _candidates() -> Iterator[str]:
             yield str(path)
 
 
-def _version(path: str) -> tuple[int, ...] | None:
+def version(path: str) -> tuple[int, ...] | None:
+    """The version of a Compose; None when it does not say."""
     try:
         text = command.output([path, "version", "--short"])
     except (CommandFailed, OSError):
