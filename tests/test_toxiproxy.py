@@ -339,6 +339,10 @@ def test_killed_before_the_attempt_its_end_is_told(session: Netns) -> None:
             lab.quiesce()
 
 
+def test_the_topology_names_the_official_image_by_version_and_digest() -> None:
+    assert f":-{toxiproxy.IMAGE}}}" in (ROOT / "compose" / "toxiproxy" / "compose.yaml").read_text()
+
+
 def test_without_it_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -60,7 +60,16 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
         for name, one in (config.get(kind) or {}).items():
             if one and one.get("external"):
                 found.append(f"{kind[:-1]} `{name}` is external: a lab shares nothing with the outside")
+    for name, one in (config.get("volumes") or {}).items():
+        if one and (device := (one.get("driver_opts") or {}).get("device")):
+            found.append(f"volume `{name}` is {device} of the host: a lab shares nothing with the outside")
     return found
+
+
+SHARED: Final = (
+    *("privileged", "container_name", "external_links", "volumes_from", "devices", "device_cgroup_rules"),
+    *("mac_address", "use_api_socket"),
+)
 
 
 def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
@@ -68,7 +77,7 @@ def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     mode = service.get("network_mode")
     if mode not in (None, "bridge"):
         yield f"{at}: network_mode `{mode}`: the lab needs the service in a network namespace of its own"
-    for key in ("privileged", "container_name", "external_links", "devices", "mac_address"):
+    for key in SHARED:
         if service.get(key):
             yield f"{at}: `{key}` cannot be kept apart from the host or from another lab"
     for key in ("pid", "ipc", "userns_mode", "uts", "cgroup"):
@@ -89,8 +98,11 @@ def _fixed(service: Mapping[str, Any]) -> Iterator[str]:
 
 def _mounted(service: Mapping[str, Any]) -> Iterator[str]:
     for volume in service.get("volumes") or ():
-        if volume.get("type") == "bind" and not volume.get("read_only"):
-            yield f"{volume.get('source')} of the host is mounted writable: mount it read-only (`:ro`)"
+        source = str(volume.get("source"))
+        if volume.get("type") == "bind" and source.endswith("/docker.sock"):
+            yield f"{source}: who has the engine's socket can change other labs, and the host"
+        elif volume.get("type") == "bind" and not volume.get("read_only"):
+            yield f"{source} of the host is mounted writable: mount it read-only (`:ro`)"
 
 
 def carries_agent(service: Mapping[str, Any]) -> bool:
@@ -139,6 +151,8 @@ def _services(
     for index, (name, service) in enumerate(config["services"].items()):
         kept = {key: value for key, value in service.items() if key not in DROPPED}
         kept["image"] = image_of(config, name)
+        if "deploy" in kept:
+            kept["deploy"] = {key: value for key, value in kept["deploy"].items() if key != "restart_policy"}
         kept["labels"] = {**(kept.get("labels") or {}), **labels}
         kept["networks"] = _place(share, FIRST_HOST + index, setting.family)
         if name in proxies(setting.topology):
