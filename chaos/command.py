@@ -38,10 +38,11 @@ def output(
     install: str = "",
     env: Mapping[str, str] | None = None,
     user: int | None = None,
+    stdin: str = "",
 ) -> str:
     """What a program prints. Raises ToolMissing (with the line `install`) or CommandFailed, a time-out included.
 
-    `user`: as this user and its group of the same number, which only root may do.
+    `stdin`: what it reads. `user`: as this user and its group of the same number, which only root may do.
     """
     groups: list[int] | None = None if user is None else []
     try:
@@ -51,7 +52,7 @@ def output(
             text=True,
             timeout=timeout,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             env=env,
             user=user,
             group=user,

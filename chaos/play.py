@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from chaos import control, kinds
-from chaos.backends.channel import ChildOf
+from chaos.backends.channel import Passed
 from chaos.backends.lab import AgentLab
 from chaos.errors import LabError, Problem, ScenarioError
 from chaos.run import Backend, Clock, Run
@@ -41,7 +41,7 @@ def broken_lab(case: Case, backend: Backend) -> Iterator[AgentLab]:
         yield lab
 
 
-def open_program(lab: AgentLab, node: str, job: dict[str, Any], fds: Sequence[int]) -> ChildOf:
+def open_program(lab: AgentLab, node: str, job: dict[str, Any], fds: Sequence[int]) -> Passed:
     """Start a program in a node on these three descriptors. Raises ScenarioError when there is no such node."""
     if node not in lab.nodes:
         raise ScenarioError([Problem("shell", 0, 0, kinds.no_node(node, list(lab.nodes)))])
@@ -53,7 +53,7 @@ class Play:
 
     def __init__(self, lab: AgentLab, listening: socket.socket) -> None:
         self._lab, self._listening = lab, listening
-        self._programs: dict[int, tuple[socket.socket, ChildOf | None]] = {}
+        self._programs: dict[int, tuple[socket.socket, Passed | None]] = {}
 
     def serve(self) -> socket.socket:
         """Serve until `down`; returns its connection, which says by closing that the lab has ended.
@@ -73,7 +73,8 @@ class Play:
     def _ready(self) -> set[int]:
         poll = select.poll()
         readers = [node.channel.reader for node in self._lab.nodes.values()]
-        for fd in (self._listening.fileno(), *self._programs, *readers):
+        news = [program.news for _, program in self._programs.values() if program is not None]
+        for fd in {self._listening.fileno(), *self._programs, *readers, *news}:
             poll.register(fd, select.POLLIN)
         return {fd for fd, _ in poll.poll()}
 
@@ -97,7 +98,7 @@ class Play:
             except LabError:
                 return  # he has gone
 
-    def _hear(self, connection: socket.socket, program: ChildOf | None) -> bool:
+    def _hear(self, connection: socket.socket, program: Passed | None) -> bool:
         """One message of a connection; whether it is the end of the lab."""
         request, fds = control.heard(connection)
         try:

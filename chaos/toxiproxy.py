@@ -1,6 +1,7 @@
 """Where this machine has Toxiproxy: its server, which the netns backend runs in a node, and the library that drives it.
 
-The server is on PATH (`toxiproxy-server`), or in our cache, where `scripts/toxiproxy` builds the pinned version.
+The server is on PATH (`toxiproxy-server`), or in our cache, where `scripts/toxiproxy` builds the pinned version. The
+docker backend runs the official image, or the one that `scripts/node-image` made of that server.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ INSTALL = (
     f"GOBIN=$PWD go install github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION} && "
     f"sudo install server /usr/local/bin/{NAME}"
 )
+IMAGE = f"ghcr.io/shopify/toxiproxy:{VERSION}@sha256:9378ed52a28bc50edc1350f936f518f31fa95f0d15917d6eb40b8e376d1a214e"
+"""The official one, by the digest of its index of platforms."""
+OUR_IMAGE = f"connect-chaos/toxiproxy:{VERSION}"
+"""Of the server that this machine has, where no registry answers."""
 _CHECKOUT = Path(__file__).resolve().parents[1] / ".cache"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from chaos.backends import engine, image
+from chaos.backends import containers, engine, image
 from chaos.errors import LabError
 
 
@@ -34,9 +34,14 @@ def docker_engine() -> None:
     """Skip without an engine; in continuous integration that is an error."""
     reason = lacking()
     if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacks(reason)
+
+
+def lacks(reason: str) -> None:
+    """Skip what cannot be tested here; in continuous integration that is an error."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def labelled(label: str) -> Mapping[str, list[str]]:
@@ -66,3 +71,16 @@ def tagged(name: str) -> Iterator[str]:
     finally:
         api.remove_image(name)
         api.close()
+
+
+def container(label: str, service: str) -> str:
+    """The id of a service's container, of those with this label; they are of one lab."""
+    api = engine.api()
+    try:
+        found: list[str] = [
+            it["Id"] for it in api.containers(all=True, filters={"label": [label, f"{containers.SERVICE}={service}"]})
+        ]
+    finally:
+        api.close()
+    (one,) = found
+    return one

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chaos.backends import composed, image
 from chaos.backends.composed import Slice
-from chaos.model import Family, Setting, Topology
+from chaos.model import Endpoint, Family, Service, Setting, Topology
 
 OURS = {"image": "connect-chaos/node", "command": ["sleep", "infinity"]}
 PRODUCT = {"image": "redis:7", "ports": [{"target": 6379, "published": "6379"}], "restart": "always"}
@@ -82,6 +83,12 @@ def test_an_image_that_is_built_has_the_name_that_compose_gives_it() -> None:
         ({"networks": {"back": {"ipv4_address": "10.0.0.5"}}}, "fixed `ipv4_address` in network `back`"),
         ({"volumes": [{"type": "bind", "source": "/srv", "target": "/srv"}]}, "/srv of the host is mounted writable"),
         ({"pid": "host"}, "`pid: host`"),
+        ({"volumes_from": ["container:other"]}, "`volumes_from`"),
+        ({"use_api_socket": True}, "`use_api_socket`"),
+        (
+            {"volumes": [{"type": "bind", "source": "/run/docker.sock", "target": "/run/d", "read_only": True}]},
+            "/run/docker.sock: who has the engine's socket",
+        ),
         ({"devices": ["/dev/kvm"]}, "`devices`"),
         ({"scale": 3}, "3 replicas"),
         ({"deploy": {"replicas": 2}}, "2 replicas"),
@@ -97,6 +104,25 @@ def test_what_cannot_be_kept_apart_is_refused_by_name(service: dict[str, Any], s
 def test_what_is_external_is_refused(kind: str) -> None:
     (text,) = composed.refusals({"services": {}, kind: {"shared": {"name": "shared", "external": True}}})
     assert f"{kind[:-1]} `shared` is external" in text
+
+
+def test_a_volume_that_is_a_folder_of_the_host_is_refused() -> None:
+    volume = {"driver": "local", "driver_opts": {"type": "none", "o": "bind", "device": "/srv"}}
+    assert "volume `data` is /srv of the host" in composed.refusals({"services": {}, "volumes": {"data": volume}})[0]
+
+
+def test_a_toxiproxy_is_started_with_its_api_on_loopback_whatever_its_command_says() -> None:
+    proxy = Service("proxy", proxy=(8666, Endpoint("app", 8080)))
+    with_proxy = replace(setting(), topology=Topology("shop", "/shop/compose.yaml", {"proxy": proxy}))
+    config = {"name": "shop", "services": {"proxy": {"image": "shopify/toxiproxy", "command": ["-host=0.0.0.0"]}}}
+    made = composed.generate(config, with_proxy, Slice(0), {}, "p")["services"]
+    assert made["proxy"]["command"][:2] == ["-host", "127.0.0.1"]
+    assert "proxy.agent" in made
+
+
+def test_nothing_restarts_by_itself() -> None:
+    service = {**PRODUCT, "deploy": {"restart_policy": {"condition": "any"}, "resources": {}}}
+    assert generated({"db": service})["services"]["db"]["deploy"] == {"resources": {}}
 
 
 def test_all_refusals_come_at_once_and_the_harmless_is_let_be() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chaos.backends import engine
 from chaos.backends.netns import Netns
 from chaos.cli import main
 from chaos.commands import doctor
 from chaos.errors import LabError, ToolMissing
-from chaos.probes import inside, namespaces, tools
+from chaos.probes import containers, inside, namespaces
 from chaos.probes.probe import Probe, tried
 
 
@@ -44,7 +46,7 @@ def test_here_the_netns_backend_works(capsys: pytest.CaptureFixture[str]) -> Non
     assert (status, told["netns"]) == (0, True)
     assert list(probes) == [
         *("namespaces as root", "namespaces unprivileged", *inside.NAMES, "connect over IPv6"),
-        *("curl", "Docker engine", "Docker Compose", "Toxiproxy", "cgroup2 and BPF"),
+        *("curl", "Toxiproxy", *containers.NAMES, "cgroup2 and BPF"),
     ]
     assert all(probe["ok"] for probe in probes.values() if probe["needed"])
     assert all(probe["mend"] for probe in probes.values() if probe["ok"] is False)
@@ -95,24 +97,46 @@ def test_the_sysctl_that_forbids_namespaces_is_named(name: str, value: str, line
 
 
 @pytest.mark.parametrize(
-    ("programs", "ok", "detail"),
+    ("versions", "ok", "detail"),
     [
-        ({"docker-compose": "1.29.2"}, False, "docker-compose 1.29.2: version 2 or later is needed"),
-        ({"docker-compose": "v2.26.1"}, True, "docker-compose 2.26.1"),
-        ({"docker": "5.6.1"}, True, "docker compose 5.6.1"),
-        ({}, False, "docker: not found; docker-compose: not found"),
+        (["1.29.2"], False, "v2 or later"),
+        (["1.29.2", "v2.26.1"], True, "2.26.1"),
+        (["5.6.1"], True, "5.6.1"),
+        ([], False, "Docker Compose: not found"),
     ],
 )
 def test_compose_is_version_2_or_later(
-    programs: dict[str, str], ok: bool, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    versions: list[str], ok: bool, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, version in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\necho {version}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    compose = next(probe for probe in tools.probes() if probe.name == "Docker Compose")
-    assert compose.ok is ok
-    assert detail in compose.detail
+    paths = [tmp_path / str(number) for number in range(len(versions))]
+    for path, version in zip(paths, versions, strict=True):
+        path.write_text(f"#!/bin/sh\necho {version}\n")
+        path.chmod(0o755)
+    monkeypatch.setattr(engine, "_candidates", lambda: map(str, paths))
+    monkeypatch.setattr(engine, "compose", engine.compose.__wrapped__)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    probes = {probe.name: probe for probe in containers.probes()}
+    assert probes["Docker Compose"].ok is ok
+    assert detail in probes["Docker Compose"].detail
+    assert probes["Docker engine"].ok is False
+    assert [probes[name].ok for name in containers.NAMES[2:]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "rootless: "),
+        ({"OperatingSystem": "Docker Desktop"}, "Docker Desktop: "),
+        ({"KernelVersion": "4.19.0-remote"}, "on another kernel than ours"),
+    ],
+)
+def test_an_engine_that_is_not_the_machine_s_root_is_told(said: dict[str, Any], told: str) -> None:
+    class Api:
+        def info(self) -> dict[str, Any]:
+            return {"ServerVersion": "28.0", **said}
+
+    api: Any = Api()
+    assert told in containers._engine(api)
 
 
 def test_a_line_says_whether_it_matters() -> None:

@@ -79,13 +79,13 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
     planned = [mutant for case in cases for mutant in mutants(case)]
     with Netns() as backend, ThreadPoolExecutor(AT_ONCE) as pool:
         first = sorted(planned, key=lambda mutant: mutant.mutation != "control")
-        running = {id(mutant): pool.submit(_run, mutant, backend) for mutant in first if mutant.run}
+        running = {id(mutant): pool.submit(tried, mutant, backend) for mutant in first if mutant.run}
         done = {number: future.result() for number, future in running.items()}
     controls = {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
-    return [_row(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
+    return [row_of(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
 
 
-def _run(mutant: Mutant, backend: Backend) -> Result | ToolMissing:
+def tried(mutant: Mutant, backend: Backend) -> Result | ToolMissing:
     assert mutant.run is not None
     case, wrapped = mutant.run
     try:
@@ -94,17 +94,17 @@ def _run(mutant: Mutant, backend: Backend) -> Result | ToolMissing:
         return missing
 
 
-def _row(mutant: Mutant, control: Result | ToolMissing, result: Result | ToolMissing | None) -> Row:
+def row_of(mutant: Mutant, control: Result | ToolMissing, result: Result | ToolMissing | None) -> Row:
     if isinstance(control, ToolMissing):
         return Row(mutant, "n/a", missing=str(control))
     if mutant.why_not:
         return Row(mutant, "n/a", (mutant.why_not,))
     if isinstance(result, ToolMissing):
         return Row(mutant, "INVALID", untried=str(result))
-    return _tried(mutant, result or control)
+    return _judged(mutant, result or control)
 
 
-def _tried(mutant: Mutant, result: Result) -> Row:
+def _judged(mutant: Mutant, result: Result) -> Row:
     if mutant.ask is None:
         return Row(mutant, result.verdict.kind, result.verdict.reasons, _untried(mutant, result))
     if result.evidence is None:

@@ -279,6 +279,12 @@ def test_a_taken_port_of_its_api_is_named(lab: AgentLab) -> None:
 
 
 @pytest.mark.slow(RUNS)
+def test_a_taken_port_of_a_proxy_is_named(lab: AgentLab) -> None:
+    with pytest.raises(LabError, match=r"did not take the proxy 'chaos-8666'.*:8666.*taken"):
+        lab.proxy("toxiproxy").beside(8666)
+
+
+@pytest.mark.slow(RUNS)
 def test_a_program_that_ends_at_once_is_quoted(lab: AgentLab) -> None:
     argv = ["sh", "-c", "echo it cannot; exit 3"]
     with pytest.raises(LabError, match="sh ended with status 3; it said last: it cannot"):
@@ -331,6 +337,10 @@ def test_killed_before_the_attempt_its_end_is_told(session: Netns) -> None:
         lab.wait(lab._programs[0].ready, "the end of Toxiproxy", 5.0)
         with pytest.raises(LabError, match="toxiproxy-server was killed by signal 9"):
             lab.quiesce()
+
+
+def test_the_topology_names_the_official_image_by_version_and_digest() -> None:
+    assert f":-{toxiproxy.IMAGE}}}" in (ROOT / "compose" / "toxiproxy" / "compose.yaml").read_text()
 
 
 def test_without_it_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -86,11 +86,19 @@ class Driver:
         self._server = server
 
     def create(self, name: str, listen: str, upstream: str) -> Any:
-        """Make a proxy, once the server serves; returns it as `look` does, and the server's `version`."""
+        """Make a proxy, once the server serves; returns it as `look` does, and the server's `version`.
+
+        One that is there already was made for an earlier lab of the same containers: it must be the same.
+        """
         while not self._server.running():  # a container starts when it likes; the deadline is the caller's
             select.select([], [], [], POLL)
         version = json.loads(self._server.version())["version"]
-        self._server.create(name=name, listen=listen, upstream=upstream, enabled=True)
+        if self._server.get_proxy(name) is None:
+            try:
+                self._server.create(name=name, listen=listen, upstream=upstream, enabled=True)
+            except KeyError:  # the library took an error for a proxy: it has no name
+                text = f"Toxiproxy did not take the proxy {name!r}; it can listen on {listen} unless that is taken"
+                raise OperationFailed(kind="error", message=text) from None
         found = self.look(name)
         wanted = {"name": name, "listen": listen, "upstream": upstream, "enabled": True, "toxics": []}
         _same("the proxy", wanted, found)

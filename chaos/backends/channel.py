@@ -12,7 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from chaos.errors import CommandFailed, LabError, ToolMissing
 
@@ -157,11 +157,29 @@ class Channel:
         return LabError(f"node {self.node!r}: {error['message']}")
 
 
+class Passed(Protocol):
+    """A program of the user's on the user's own descriptors: a model.Running that can be waited for with others."""
+
+    @property
+    def news(self) -> int:
+        """A descriptor that can be read when there may be an event."""
+
+    def next(self, deadline: float) -> Any: ...
+    def ready(self) -> bool: ...
+    def told(self) -> bool: ...
+    def tell(self, message: Any) -> None: ...
+
+
 class ChildOf:
     """A running child of an agent (model.Running)."""
 
     def __init__(self, channel: Channel, number: int) -> None:
         self._channel, self._number = channel, number
+
+    @property
+    def news(self) -> int:
+        """Of all children of this agent."""
+        return self._channel.reader
 
     def next(self, deadline: float) -> Any:
         return self._channel.event(self._number, deadline)
@@ -204,7 +222,10 @@ class AgentNode:
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
         return ChildOf(self.channel, self.call(operation, **arguments))
 
-    def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> ChildOf:
+    def check(self) -> None:
+        """LabError when what the node runs is not what it was; an agent that has died says so by itself."""
+
+    def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> Passed:
         """`start`, with descriptors of ours for the operation to use; ours stay open."""
         return ChildOf(self.channel, self.channel.result(self.channel.send(operation, arguments, fds)))
 

@@ -4,7 +4,8 @@
     router          a node image; it routes and holds the wire
     NAME.agent      beside each service that is not our own node image: a sidecar in its network namespace
 
-A node image carries its agent itself. What two labs at once could not each have to itself is refused by name.
+A node image carries its agent itself. A Toxiproxy is started as in the netns backend: its API on loopback alone. What
+two labs at once could not each have to itself is refused by name.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
+from chaos import toxiproxy
 from chaos.backends import image
-from chaos.model import ROUTER, Family, Setting
+from chaos.model import ROUTER, Family, Setting, Topology
 
 SLICES: Final = 512
 """/24s of 198.18.0.0/15 (RFC 2544), and as many /64s of 2001:db8::/32 (RFC 3849)."""
@@ -58,7 +60,16 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
         for name, one in (config.get(kind) or {}).items():
             if one and one.get("external"):
                 found.append(f"{kind[:-1]} `{name}` is external: a lab shares nothing with the outside")
+    for name, one in (config.get("volumes") or {}).items():
+        if one and (device := (one.get("driver_opts") or {}).get("device")):
+            found.append(f"volume `{name}` is {device} of the host: a lab shares nothing with the outside")
     return found
+
+
+SHARED: Final = (
+    *("privileged", "container_name", "external_links", "volumes_from", "devices", "device_cgroup_rules"),
+    *("mac_address", "use_api_socket"),
+)
 
 
 def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
@@ -66,7 +77,7 @@ def _of_service(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     mode = service.get("network_mode")
     if mode not in (None, "bridge"):
         yield f"{at}: network_mode `{mode}`: the lab needs the service in a network namespace of its own"
-    for key in ("privileged", "container_name", "external_links", "devices", "mac_address"):
+    for key in SHARED:
         if service.get(key):
             yield f"{at}: `{key}` cannot be kept apart from the host or from another lab"
     for key in ("pid", "ipc", "userns_mode", "uts", "cgroup"):
@@ -87,14 +98,27 @@ def _fixed(service: Mapping[str, Any]) -> Iterator[str]:
 
 def _mounted(service: Mapping[str, Any]) -> Iterator[str]:
     for volume in service.get("volumes") or ():
-        if volume.get("type") == "bind" and not volume.get("read_only"):
-            yield f"{volume.get('source')} of the host is mounted writable: mount it read-only (`:ro`)"
+        source = str(volume.get("source"))
+        if volume.get("type") == "bind" and source.endswith("/docker.sock"):
+            yield f"{source}: who has the engine's socket can change other labs, and the host"
+        elif volume.get("type") == "bind" and not volume.get("read_only"):
+            yield f"{source} of the host is mounted writable: mount it read-only (`:ro`)"
 
 
 def carries_agent(service: Mapping[str, Any]) -> bool:
     """Whether the service is our own node image doing nothing, so that the agent can be what it runs."""
     idle = service.get("command") in IDLE and not service.get("entrypoint")
     return image.is_ours(service.get("image")) and idle
+
+
+def image_of(config: Mapping[str, Any], name: str) -> str:
+    """The image of a service; one that is built has the name that Compose gives it."""
+    return str(config["services"][name].get("image") or f"{config['name']}-{name}")
+
+
+def proxies(topology: Topology) -> list[str]:
+    """The services that are a Toxiproxy."""
+    return [service.name for service in topology.services.values() if service.proxy is not None]
 
 
 DROPPED: Final = ("ports", "build", "profiles", "links", "networks", "network_mode", "restart", "x-chaos", "scale")
@@ -126,9 +150,13 @@ def _services(
 ) -> Iterator[tuple[str, Any]]:
     for index, (name, service) in enumerate(config["services"].items()):
         kept = {key: value for key, value in service.items() if key not in DROPPED}
-        kept["image"] = service.get("image") or f"{config['name']}-{name}"
+        kept["image"] = image_of(config, name)
+        if "deploy" in kept:
+            kept["deploy"] = {key: value for key, value in kept["deploy"].items() if key != "restart_policy"}
         kept["labels"] = {**(kept.get("labels") or {}), **labels}
         kept["networks"] = _place(share, FIRST_HOST + index, setting.family)
+        if name in proxies(setting.topology):
+            kept["command"] = list(toxiproxy.ARGUMENTS)
         if carries_agent(service):
             yield name, kept | _agent(name, labels) | {"init": True, "labels": kept["labels"]}
             continue

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -25,14 +23,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos import command
-from chaos.backends import composed, engine, image, removal, runs
+from chaos.backends import available, composed, containers, engine, removal, runs, slices
 from chaos.backends.channel import everywhere
 from chaos.backends.composed import Slice
 from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.group import Group, Kind, kind_of
 from chaos.backends.lab import AgentLab
 from chaos.errors import CommandFailed, LabError, Problem, ScenarioError, ToolMissing
-from chaos.model import Setting
+from chaos.model import Setting, Topology
 from chaos.requires import Answers
 from chaos.schedule import Unit
 
@@ -49,6 +47,8 @@ MORTAL: Final = (
 )
 """Compose must not go on starting containers when we are killed: PR_SET_PDEATHSIG, then exec."""
 UP: Final = 120.0
+TOLD: Final = 2.0
+"""Seconds in which the reaper ends when it has been told that nothing is left."""
 
 
 class Docker:
@@ -62,10 +62,9 @@ class Docker:
         self._labels = runs.labels(self._run)
         self._lock = threading.Lock()
         self._api: APIClient | None = None
-        self._folder = Path()
         self._reaper: subprocess.Popen[bytes] | None = None
         self._pipe = -1
-        self._taken: set[int] = set()
+        self._slices = slices.Slices(int(self._run, 16) % composed.SLICES)
         self._starting = threading.Lock()
         self._compression = Compression(top=True)
         self._answers = Answers()
@@ -88,12 +87,17 @@ class Docker:
                 removal.remove(api, f"{runs.RUN}={self._run}")
                 with suppress(BrokenPipeError):
                     os.write(self._pipe, b"+")
+            except LabError as error:
+                print(f"connect-chaos: {error}; what is left of {self._run}: `connect-chaos clean`", file=sys.stderr)
             finally:
-                os.close(self._pipe)
+                self._let_go()
                 api.close()
-                shutil.rmtree(self._folder, ignore_errors=True)
-                if self._reaper is not None:
-                    self._reaper.wait()
+
+    def _let_go(self) -> None:
+        """End the reaper; one that was told that all is removed has ended already."""
+        os.close(self._pipe)
+        if self._reaper is not None:
+            command.await_end(self._reaper, TOLD)
 
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
@@ -103,7 +107,8 @@ class Docker:
         """
         if setting.timing == "compressed":
             self._compression.attach()
-        group = self._group(setting)
+        with engine.refusals():
+            group = self._group(setting)
         recovered = False
         try:
             lab = group.lab(setting)
@@ -127,21 +132,30 @@ class Docker:
     def _group(self, setting: Setting) -> Group:
         """Containers for this setting: those of an earlier lab, or new ones."""
         api = self._open()
-        config = self._config(setting.topology.file)
+        config = self._config(api, setting.topology)
         kind = kind_of(setting)
         if (warm := self._warm(kind)) is not None:
             return warm
         with self._starting:  # one at a time: a processor that starts containers is none that measures
-            if (warm := self._warm(kind)) is not None:
-                return warm
-            share = self._reserve(api)
-            label = f"{self._run}-{uuid.uuid4().hex[:8]}"
+            return self._warm(kind) or self._new(api, setting, config)
+
+    def _new(self, api: APIClient, setting: Setting, config: Mapping[str, Any]) -> Group:
+        """New containers, in a slice of addresses that nobody else has taken meanwhile."""
+        for tries_left in reversed(range(slices.TRIES)):
+            share, label = self._slices.reserve(api), f"{self._run}-{uuid.uuid4().hex[:8]}"
             try:
-                containers = self._up(api, setting, config, share, self._labels | {runs.LAB: label})
-                return Group(api, kind, config, share, label, containers)
+                started = self._up(api, setting, config, share, self._labels | {runs.LAB: label})
+                return Group(api, kind_of(setting), config, share, label, started)
+            except CommandFailed as error:
+                ended = containers.ended(api, f"{runs.LAB}={label}")
+                self._free(api, share, label)
+                if not (tries_left and slices.refused(error)):
+                    why = "; ".join(ended) or error.stderr
+                    raise LabError(f"Compose could not start {setting.topology.file}: {why}") from error
             except BaseException:
                 self._free(api, share, label)
                 raise
+        raise AssertionError("the last try returns or raises")
 
     def _warm(self, kind: Kind) -> Group | None:
         """Containers of this kind that have served before and are as new."""
@@ -177,27 +191,30 @@ class Docker:
 
     def _free(self, api: APIClient, share: Slice, label: str) -> None:
         removal.remove(api, f"{runs.LAB}={label}")
-        self._taken.discard(share.number)
+        self._slices.release(share)
 
     def _open(self) -> APIClient:
         """Connect, see that image and Compose are there, and have a reaper, once for the session."""
         with self._lock:
             if self._api is None:
-                api = engine.api()
                 engine.compose()
-                _check_image(api)
-                removal.remove_dead(api)
-                self._folder = Path(tempfile.mkdtemp(prefix="connect-chaos-"))
+                api = engine.api()
+                try:
+                    available.check_ours(api)
+                    removal.remove_dead(api)
+                except BaseException:
+                    api.close()
+                    raise
                 reader, self._pipe = os.pipe()
                 argv = [sys.executable, "-c", REAPER, str(ROOT), self._run, str(reader), str(os.getpid())]
-                argv.append(str(self._folder))
                 self._reaper = command.start(argv, pass_fds=[reader])
                 os.close(reader)
                 self._api = api
             return self._api
 
-    def _config(self, file: str) -> Mapping[str, Any]:
+    def _config(self, api: APIClient, topology: Topology) -> Mapping[str, Any]:
         """The user's file as Compose reads it. ScenarioError with all that cannot be kept apart."""
+        file = topology.file
         with self._lock:
             if file not in self._configs:
                 try:
@@ -208,19 +225,9 @@ class Docker:
                 problems = [Problem(file, 0, 0, text) for text in composed.refusals(config)]
                 if problems:
                     raise ScenarioError(problems)
+                available.stand_in(api, config, topology)
                 self._configs[file] = config
             return self._configs[file]
-
-    def _reserve(self, api: APIClient) -> Slice:
-        """A slice of the address space that no network of this engine has, as far as can be seen."""
-        pools = [pool.get("Subnet") for it in api.networks() for pool in (it["IPAM"]["Config"] or ())]
-        with self._lock:
-            start = int(self._run, 16) % composed.SLICES
-            for number in (*range(start, composed.SLICES), *range(start)):
-                if number not in self._taken and Slice(number).subnet("ipv4") not in pools:
-                    self._taken.add(number)
-                    return Slice(number)
-        raise LabError("every slice of 198.18.0.0/15 is taken by a network of this engine")
 
     def _up(
         self, api: APIClient, setting: Setting, config: Mapping[str, Any], share: Slice, labels: Mapping[str, str]
@@ -228,41 +235,13 @@ class Docker:
         """Start the generated file; container ids by service."""
         project = f"connect-chaos-{labels[runs.LAB]}"
         data = composed.generate(config, setting, share, labels, project)
-        _check_images(api, setting, data)
-        file = self._folder / f"{project}.json"
-        file.write_text(json.dumps(data, indent=1))
-        argv = [engine.compose(), "-p", project, "-f", str(file), "--progress", "quiet", "up", "-d"]
+        available.check(api, (service["image"] for service in data["services"].values()), setting.topology.file)
+        argv = [engine.compose(), "-p", project, "-f", "-", "--progress", "quiet", "up", "-d"]
         argv += ["--no-build", "--pull", "never", "--quiet-pull"]
-        command.output([sys.executable, "-I", "-S", "-c", MORTAL, str(os.getpid()), *argv], timeout=UP)
+        mortal = [sys.executable, "-I", "-S", "-c", MORTAL, str(os.getpid()), *argv]
+        command.output(mortal, timeout=UP, stdin=json.dumps(data))
         found = api.containers(filters={"label": f"{runs.LAB}={labels[runs.LAB]}"})
-        return {it["Labels"]["com.docker.compose.service"]: it["Id"] for it in found}
-
-
-def _check_image(api: APIClient) -> None:
-    from docker.errors import ImageNotFound
-
-    try:
-        labels = engine.image(api, image.tag())["Config"]["Labels"] or {}
-    except ImageNotFound:
-        raise ToolMissing(f"the image {image.tag()}", image.MEND) from None
-    if labels.get(image.AGENT_LABEL) != image.agent_hash():
-        raise ToolMissing(f"the image {image.tag()} with this version's agent", image.MEND)
-
-
-def _check_images(api: APIClient, setting: Setting, data: Mapping[str, Any]) -> None:
-    """LabError that names every image that the engine does not have; nothing is pulled or built on the way."""
-    from docker.errors import ImageNotFound
-
-    missing = []
-    for name in sorted({service["image"] for service in data["services"].values()}):
-        try:
-            engine.image(api, name)
-        except ImageNotFound:
-            missing.append(name)
-    if missing:
-        file = setting.topology.file
-        mend = f"`docker compose -f {file} pull` or `docker compose -f {file} build`"
-        raise LabError(f"the engine does not have the image {', '.join(missing)}: {mend}")
+        return {it["Labels"][containers.SERVICE]: it["Id"] for it in found}
 
 
 def clean(*, dry: bool = False) -> list[str]:

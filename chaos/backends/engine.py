@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -39,24 +40,26 @@ OLDEST: Final = "1.41"
 
 def api() -> APIClient:
     """A connection to the engine. ToolMissing when none answers; LabError when it is too old."""
-    from docker import APIClient
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
-    from requests.exceptions import RequestException
+
+    from chaos.backends.client import Client
 
     where = address()
     options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
     _check_socket(where)
-    asking = APIClient(version=OLDEST, timeout=TIMEOUT, **options)  # "auto" asks in its constructor, and leaks there
+    asking = Client(
+        where, version=OLDEST, timeout=TIMEOUT, **options
+    )  # "auto" asks in its constructor, and leaks there
     try:
         version = asking.version(api_version=False)["ApiVersion"]
-    except (DockerException, RequestException) as error:
+    except (DockerException, LabError) as error:
         raise ToolMissing(f"a Docker Engine at {where}", INSTALL, str(error)) from None
     finally:
         asking.close()
     if _numbers(version) < _numbers(OLDEST):
         raise LabError(f"the Docker Engine at {where} is too old: connect-chaos needs 20.10 or later")
-    return APIClient(version=version, timeout=TIMEOUT, **options)
+    return Client(where, version=version, timeout=TIMEOUT, **options)
 
 
 def _check_socket(where: str) -> None:
@@ -88,6 +91,17 @@ def _context() -> dict[str, Any]:
     return {"base_url": context.Host, "tls": context.TLSConfig or False}
 
 
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the engine refuses, as a LabError."""
+    from docker.errors import DockerException
+
+    try:
+        yield
+    except DockerException as error:
+        raise LabError(f"the Docker Engine refuses: {getattr(error, 'explanation', None) or error}") from error
+
+
 def image(api: APIClient, name: str) -> dict[str, Any]:
     """What the engine knows of an image. Raises docker.errors.ImageNotFound."""
     found: dict[str, Any] = api.inspect_image(name)  # type: ignore[no-untyped-call]
@@ -104,10 +118,10 @@ def compose() -> str:
     """The program that is Compose v2 or later. ToolMissing when there is none, v1 included."""
     old = None
     for path in _candidates():
-        version = _version(path)
-        if version is not None and version[0] >= 2:
+        numbers = version(path)
+        if numbers is not None and numbers[0] >= 2:
             return path
-        old = old or (path, version) if version else old
+        old = old or (path, numbers) if numbers else old
     found = f"Docker Compose v2 or later ({old[0]} is v{'.'.join(map(str, old[1]))})" if old else "Docker Compose"
     raise ToolMissing(found, INSTALL_COMPOSE)
 
@@ -121,7 +135,8 @@ def _candidates() -> Iterator[str]:
             yield str(path)
 
 
-def _version(path: str) -> tuple[int, ...] | None:
+def version(path: str) -> tuple[int, ...] | None:
+    """The version of a Compose; None when it does not say."""
     try:
         text = command.output([path, "version", "--short"])
     except (CommandFailed, OSError):

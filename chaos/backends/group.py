@@ -88,8 +88,10 @@ class Group:
             self._channels.pop().close()
 
     def reset(self) -> None:
-        """End all that the last lab had running. LabError when an agent has died."""
+        """End all that the last lab had running. LabError when an agent has died, or a service's container."""
         everywhere(self.nodes, "reset")
+        for node in self.nodes.values():
+            node.check()
 
     def lab(self, setting: Setting) -> AgentLab:
         """A lab of these containers; to be opened."""

@@ -162,7 +162,9 @@ class AgentLab:
             program.expect("ready", QUICK)
 
     def check_alive(self) -> None:
-        """LabError when a program of a node has ended, or when a Toxiproxy is not as it was made."""
+        """LabError when a program of a node has ended or was started anew, or a Toxiproxy is not as it was made."""
+        for node in self.nodes.values():
+            node.check()
         for program in self._programs:
             if program.ready():
                 program.next(0.0)

@@ -1,4 +1,4 @@
-"""The process that removes a run's containers when its owner cannot: `python -c ... ROOT RUN PIPE PID FOLDER`.
+"""The process that removes a run's containers when its owner cannot: `python -c ... ROOT RUN PIPE PID`.
 
 It waits for the end of a pipe whose other end only the owner holds, and for the owner's own end (pidfd_open(2)), for a
 child of the owner may have inherited the pipe. One byte says that all was removed in peace.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import time
@@ -21,7 +20,7 @@ PAUSE, LONGEST = 0.4, 30.0
 
 def main() -> None:
     """Wait, and remove."""
-    run, reader, owner, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    run, reader, owner = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     with suppress(PermissionError):  # a session of its own already
         os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -31,7 +30,6 @@ def main() -> None:
         waited.append(os.pidfd_open(owner))
     if reader in select.select(waited, [], [])[0] and os.read(reader, 1):
         return
-    shutil.rmtree(folder, ignore_errors=True)
     reap(run)
 
 

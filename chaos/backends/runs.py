@@ -12,7 +12,7 @@ from typing import Final
 RUN: Final = "connect-chaos.run"
 LAB: Final = "connect-chaos.lab"
 BOOT_ID: Final = "kernel/random/boot_id"
-_OWNER: Final = "connect-chaos.owner"
+OWNER: Final = "connect-chaos.owner"
 _STARTED: Final = "connect-chaos.started"
 _BOOT: Final = "connect-chaos.boot"
 _MACHINE: Final = "connect-chaos.machine"
@@ -22,7 +22,7 @@ _PROC: Final = Path("/proc")
 def labels(run: str) -> dict[str, str]:
     """What everything of this process's run is labelled with."""
     pid = os.getpid()
-    return {RUN: run, _OWNER: str(pid), _STARTED: str(_started(pid)), _BOOT: _boot(), _MACHINE: _machine()}
+    return {RUN: run, OWNER: str(pid), _STARTED: str(_started(pid)), _BOOT: _boot(), _MACHINE: _machine()}
 
 
 def dead(found: Mapping[str, str]) -> bool:
@@ -31,7 +31,7 @@ def dead(found: Mapping[str, str]) -> bool:
         return False
     if found.get(_BOOT) != _boot():
         return True
-    started = _started(int(found[_OWNER]))
+    started = _started(int(found[OWNER]))
     return started is None or str(started) != found[_STARTED]
 
 

@@ -40,11 +40,12 @@ def run(options: argparse.Namespace) -> int:
 
 def probes() -> Iterator[Probe]:
     """Every probe, as its answer comes."""
-    from chaos.probes import bpf, inside, namespaces, tools
+    from chaos.probes import bpf, containers, inside, namespaces, tools
 
     yield from namespaces.probes()
     yield from inside.probes()
     yield from tools.probes()
+    yield from containers.probes()
     yield bpf.probe()
 
 

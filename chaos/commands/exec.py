@@ -32,6 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     _adhoc.options(parser, speaks="http where the command holds an http:// URL")
     add = parser.add_argument
     add("--node", default="client", help="where the command runs; client")
+    add("--backend", default="auto", help="auto, netns or docker; auto")
     add("--quiet", action="store_true", help="say nothing of the wire, unless the fault is not proven")
     add("--json", action="store_true", help="tell what happened as one JSON object, the last line of stderr")
     add("argv", metavar="COMMAND", nargs="+", help="the command and its arguments, behind --")
@@ -41,12 +42,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and pass on its exit status."""
     from chaos.backends.netns import Netns
     from chaos.run import run as run_case
+    from chaos.shared import EMBEDDED, Shared, find
 
     case = case_of(options)
-    with Netns(stdin=True) as backend:
+    name = Shared(options.backend).of(case.setting)
+    with Netns(stdin=True) if name == EMBEDDED else find(name)[1]() as backend:
         result = run_case(case, backend)
     sys.stdout.flush()
-    _tell(result, options)
+    _tell(result, options, name)
     if result.evidence is None or result.evidence.outcome.exit is None:
         return BROKEN
     status = result.evidence.outcome.exit
@@ -61,9 +64,9 @@ def case_of(options: argparse.Namespace) -> Case:
     return _adhoc.case(options, client, WHERE, shlex.join(options.argv))
 
 
-def _tell(result: Result, options: argparse.Namespace) -> None:
+def _tell(result: Result, options: argparse.Namespace, backend: str) -> None:
     if options.json:
-        print(json.dumps(_as_json(result), ensure_ascii=False), file=sys.stderr)
+        print(json.dumps(_as_json(result, backend), ensure_ascii=False), file=sys.stderr)
     elif not options.quiet or result.verdict.kind != "PASS":
         for line in told(result):
             print(f"connect-chaos: {line}", file=sys.stderr)
@@ -95,7 +98,7 @@ def _proof(fault: Any) -> str:
     return f"not proven: {fault.unproven}" if fault.unproven else "proven"
 
 
-def _as_json(result: Result) -> dict[str, Any]:
+def _as_json(result: Result, backend: str) -> dict[str, Any]:
     from chaos.report import as_json
 
     case = result.case
@@ -106,7 +109,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         evidence=result.evidence,
         faults=result.faults,
         timing=result.timing,
-        backend="netns",
+        backend=backend,
         artifacts=None,
     )
     return {**told, "exit": result.evidence.outcome.exit if result.evidence else None}

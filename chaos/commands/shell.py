@@ -4,10 +4,10 @@
     connect-chaos shell client -- curl -sS http://server:8080/
     connect-chaos shell client --topology client-server --fault drop:segment=syn
 
-The shell is $SHELL, or bash, on a terminal of its own, with names of nodes resolving and no proxies in its environment;
-what it leaves in the background ends with it. Its exit status is passed on (128 + n when signal n ended it). With a
-topology, a fault or another option of a lab, it has a lab of its own, which ends with it. A command that was never run
-is exit status 3. A fault is written as for `exec`.
+The shell is $SHELL, or bash (in a container bash, or sh), on a terminal of its own, with names of nodes resolving and
+no proxies in its environment; what it leaves in the background ends with it. Its exit status is passed on (128 + n when
+signal n ended it). With a topology, a fault or another option of a lab, it has a lab of its own, which ends with it. A
+command that was never run is exit status 3. A fault is written as for `exec`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.usage = "connect-chaos shell NODE [options] [-- COMMAND...]"
     parser.add_argument("node", metavar="NODE", help="the node, such as client, server or router")
     _adhoc.options(parser, speaks="http")
-    parser.add_argument("--backend", help="of a lab of its own: auto or netns; auto")
+    parser.add_argument("--backend", help="of a lab of its own: auto, netns or docker; auto")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,9 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _job(options: argparse.Namespace, *, terminal: bool) -> dict[str, Any]:
-    argv = options.argv or [_shell()]
-    environment = dict(os.environ)
-    return {"argv": argv, "directory": str(Path.cwd()), "environment": environment, "terminal": terminal}
+    argv, environment = options.argv or [_shell()], dict(os.environ)
+    job = {"argv": argv, "shell": not options.argv, "directory": str(Path.cwd())}
+    return {**job, "environment": environment, "terminal": terminal}
 
 
 def _shell() -> str:
@@ -94,7 +94,7 @@ def _in_own_lab(options: argparse.Namespace, lent: Any) -> Mapping[str, Any]:
             running = open_program(lab, node, _job(options, terminal=lent.master is not None), lent.streams)
             lent.given()
             if not running.ready():
-                lent.relay(lab.nodes[node].channel.reader, running.ready)
+                lent.relay(running.news, running.ready)
             result: Mapping[str, Any] = running.next(1.0)
             return result
     finally:

