@@ -1,9 +1,9 @@
 """How an attempt will end, from the faults' effects and the kernel's schedule: what explain tells and a test holds to.
 
 The walk is a handshake's: the call itself, the SYN through every node to the target, the SYN-ACK back, the ACK, and
-then, for our `socket` client, its steps. What a library makes of an established connection is its own affair, so that
-part of the prediction is for `socket` alone. The errors are Linux's (icmp.py, ip(7)); nothing of it is looked up in
-what a scenario expects.
+then the steps of our `socket` client, or a library's request and answer. What a program or a function of the user's
+makes of an established connection is its own affair, and not foretold. The errors are Linux's (icmp.py, ip(7));
+nothing of it is looked up in what a scenario expects.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from chaos.afterwards import Afterwards
 from chaos.backends.canned import FRESH
@@ -19,7 +20,7 @@ from chaos.backends.netns import specify
 from chaos.clients.socket import Socket
 from chaos.effect import Effect
 from chaos.icmp import errno_name
-from chaos.model import ROUTER, Phase, Setting
+from chaos.model import ROUTER, Client, Phase, Setting
 from chaos.relayed import GIVEN_UP, relayed
 from chaos.scenario import Case
 from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
@@ -125,9 +126,7 @@ class Walk:
         """The call, the SYN, the SYN-ACK; then what comes afterwards."""
         for effect in self._effects:
             if effect.errno and not effect.behind:
-                at, _ = window(effect.delay)
-                story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
-                return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
+                return self._unsent(effect, effect.errno)
         met = self._met("> syn", self._path)
         if met is not None:
             return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)
@@ -135,6 +134,19 @@ class Walk:
         if met is not None:
             return self._unheard(met)
         return self._established()
+
+    def _unsent(self, effect: Effect, errno: str) -> Prediction:
+        """Nothing leaves the client. Its SYN schedule runs all the same, and may end before the effect is told."""
+        low, high = window(effect.delay)
+        story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {errno}")
+        if high < self._schedule.window[0]:
+            return Prediction((errno,), "connect", (low, high), (), (story,))
+        end: Event = (
+            self._schedule.gives_up,
+            "the SYN schedule ends as well: whichever is first, ETIMEDOUT if it is this",
+        )
+        within = (min(low, self._schedule.window[0]), max(high, self._schedule.window[1]))
+        return Prediction((errno, "ETIMEDOUT"), "connect", within, (), (story, end))
 
     def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
         """The first effect on its way that takes this segment out."""
@@ -193,17 +205,41 @@ class Walk:
         return Prediction(("ETIMEDOUT",), "connect", self._schedule.window, lines, (*events, end))
 
     def _established(self) -> Prediction:
-        """The SYN-ACK is there. What comes next is a matter of the steps, which only `socket` has."""
+        """The SYN-ACK is there. What comes next is a matter of the steps, if they are known."""
         after = Afterwards(self._setting, self._effects, self._path)
         event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
         events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
-        client = self._case.client
-        if isinstance(client, Socket):
-            errors, phase, story = after.play(client)
+        played = stepwise(self._case.client)
+        if played is not None:
+            errors, phase, story = after.play(played)
             if self._setting.proxied and errors == ("hang",):
                 errors = (*errors, *GIVEN_UP)  # if the proxy's own dialling ends first
         else:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)
+        within = self._lasts(errors, played) if played else (window(self._rtt)[0], None)
+        return Prediction(errors, phase, within, after.wire(self._case.client), events + told)
+
+    def _lasts(self, errors: tuple[str, ...], client: Socket) -> tuple[float, float | None]:
+        """A hang outlasts the kernel's schedule and a time-out is the client's own; nothing else waits for a timer.
+
+        What Toxiproxy or a fault on the way makes of the time is not foretold.
+        """
         low = window(self._rtt)[0]
-        return Prediction(errors, phase, (low, None), after.wire(client), events + told)
+        if errors == ("hang",):
+            return self._schedule.gives_up, None
+        if errors == ("timeout",) and client.timeout is not None:
+            return low + window(client.timeout)[0], self._rtt + client.timeout + HURRIED
+        if self._setting.proxied or any(effect.peer is None for effect in self._effects):
+            return low, None
+        return low, self._rtt * len(client.steps) + SECOND.rto
+
+
+def stepwise(client: Client) -> Socket | None:
+    """The client as steps of our own: a library that speaks HTTP sends and receives; of a program nobody knows."""
+    if isinstance(client, Socket):
+        return client
+    timeout = getattr(client, "timeout", None)
+    mode: Literal["blocking", "timeout"] = "blocking" if timeout is None else "timeout"
+    library = getattr(type(client), "speaks", None) == "http"
+    return Socket(client.node, mode, timeout) if library else None

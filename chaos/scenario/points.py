@@ -53,7 +53,7 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
 
 
 def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
-    """Note each part that cannot work in this setting: a fault may have a `check` of its own."""
+    """Note each part that cannot work in this setting: faults and clients may have a `check` of their own."""
     faults = tuple(faults)
     for number, key, message in behind(faults, setting, variant.expect):
         source.complain(faults[number].at.find((key,)), message)
@@ -61,6 +61,10 @@ def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source
         check = getattr(fault, "check", None)
         for key, message in check(setting, variant.expect) if check else ():
             source.complain(at.find((key,)), message)
+    client = variant.client
+    check = getattr(client.client, "check", None)
+    for key, message in check(setting, variant.expect) if check else ():
+        source.complain(client.at.find((key,)), message)
     if variant.expect.step and variant.client.adapter != "socket":
         source.complain(variant.expected.find(("step",), key=True), "only the socket client has steps")
 
