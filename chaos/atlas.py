@@ -32,7 +32,8 @@ class Row:
     """One case. What follows `verdict` is None or empty where there was no attempt to be believed.
 
     id: the case as pytest names it. group, cause, variant: its folder, file and name, without the family.
-    faults: such as `drop at server`. seconds: from the attempt's first segment to its end, `moment` their class.
+    faults: such as `drop at server`. seconds: from the attempt's first segment to its end, to the millisecond; `moment`
+        is their class.
     wire: lines of the wire language, the conversation at the client. reasons: of any verdict but PASS.
     """
 
@@ -101,7 +102,7 @@ def _surfaced(result: Result) -> dict[str, Any]:
     return {
         "error": outcome.error,
         "phase": outcome.phase,
-        "seconds": outcome.elapsed,
+        "seconds": None if outcome.elapsed is None else round(outcome.elapsed, 3),
         "moment": moment(outcome.elapsed, result.schedule),
         "wire": tuple(render(result.evidence.packets[result.evidence.client])),
     }
@@ -169,9 +170,8 @@ def dumps(atlas: Atlas) -> str:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """The fields that are there; milliseconds are as fine as a time is worth."""
-    rounded = {"seconds": round(row.seconds, 3)} if row.seconds is not None else {}
-    return {name: value for name, value in {**asdict(row), **rounded}.items() if value not in (None, ())}
+    """The fields that are there."""
+    return {name: value for name, value in asdict(row).items() if value not in (None, ())}
 
 
 def loads(text: str) -> Atlas:

@@ -16,11 +16,11 @@ TITLES: Final = {"ipv4": "IPv4", "ipv6": "IPv6"}
 HEAD: Final = """\
 # The atlas: how a connect ends, by cause
 
-What {client} surfaced of each shipped scenario on **Linux {kernel}**, {date}: seen in a run, not copied from what the
-scenarios expect. Made by `connect-chaos atlas --output docs`; a test runs the atlas again and compares error, phase and
-the class of the time with docs/atlas.json. `connect-chaos atlas --against docs/atlas.json` tells what another kernel
-does differently. The SYN schedule is the short one of the scenarios (ETIMEDOUT after 3 s); a wire line is a segment as
-the client's own interface saw it.
+What the client `{client}` surfaced of each scenario on **Linux {kernel}**, {date}: seen in a run, not copied from what
+the scenarios expect. Made by `connect-chaos atlas --output docs`; a test runs the atlas again and compares error, phase
+and the class of the time with docs/atlas.json. `connect-chaos atlas --against docs/atlas.json` tells what another
+kernel does differently. The SYN schedule is the short one of the scenarios (ETIMEDOUT after 3 s); the wire is what the
+client's own interface saw. A family in parentheses: the cause ends otherwise over the other one.
 """
 
 
@@ -67,17 +67,21 @@ def page(atlas: Atlas) -> str:
 
 def _errors(rows: Sequence[Row]) -> Iterator[str]:
     yield from ("## By error", "", "| error | phase | causes |", "|---|---|---|")
+    ran: dict[str, set[str]] = {}
+    for each in rows:
+        ran.setdefault(named(each, rows), set()).add(each.family)
     for error, phase, those in by_error(rows):
         causes: dict[str, list[str]] = {}
         for each in those:
             causes.setdefault(named(each, rows), []).append(each.family)
-        told = ", ".join(f"{cause}{_only(families)}" for cause, families in causes.items())
+        told = ", ".join(f"{cause}{_only(here, ran[cause])}" for cause, here in causes.items())
         yield f"| `{error}` | {phase or ''} | {told} |"
     yield ""
 
 
-def _only(families: Sequence[str]) -> str:
-    return "" if set(families) == set(FAMILIES) else f" ({', '.join(TITLES[family] for family in families)})"
+def _only(here: Sequence[str], ran: set[str]) -> str:
+    """The families, where the cause ends otherwise over another."""
+    return "" if set(here) == ran else f" ({', '.join(TITLES[family] for family in here)})"
 
 
 def _families(rows: Sequence[Row]) -> Iterator[str]:
