@@ -28,6 +28,8 @@ from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
 HURRIED = 0.4
 """Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
 
+AT_ONCE = ("abort", "close", "forget", "never-accept")
+"""What our listener does to a connection that leaves no timer running but the client's."""
 
 Event = tuple[float | None, str]
 
@@ -209,7 +211,7 @@ class Walk:
         after = Afterwards(self._setting, self._effects, self._path)
         event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
         events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
-        played = stepwise(self._case.client)
+        played = as_steps(self._case.client)
         if played is not None:
             errors, phase, story = after.play(played)
             if self._setting.proxied and errors == ("hang",):
@@ -221,7 +223,7 @@ class Walk:
         return Prediction(errors, phase, within, after.wire(self._case.client), events + told)
 
     def _lasts(self, errors: tuple[str, ...], client: Socket) -> tuple[float, float | None]:
-        """A hang outlasts the kernel's schedule and a time-out is the client's own; nothing else waits for a timer.
+        """A hang outlasts the kernel's schedule, a time-out is the client's own; what our listener ends, ends at once.
 
         What Toxiproxy or a fault on the way makes of the time is not foretold.
         """
@@ -230,12 +232,12 @@ class Walk:
             return self._schedule.gives_up, None
         if errors == ("timeout",) and client.timeout is not None:
             return low + window(client.timeout)[0], self._rtt + client.timeout + HURRIED
-        if self._setting.proxied or any(effect.peer is None for effect in self._effects):
+        if self._setting.proxied or any(effect.peer not in AT_ONCE for effect in self._effects):
             return low, None
         return low, self._rtt * len(client.steps) + SECOND.rto
 
 
-def stepwise(client: Client) -> Socket | None:
+def as_steps(client: Client) -> Socket | None:
     """The client as steps of our own: a library that speaks HTTP sends and receives; of a program nobody knows."""
     if isinstance(client, Socket):
         return client
