@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from chaos.findings import Kind as Judged
@@ -138,6 +138,12 @@ def strangers(shipped: Atlas, here: Atlas) -> list[str]:
         *(f"{row.id}: not in the shipped atlas" for key, row in ours.items() if key not in theirs),
         *(f"{row.id}: in the shipped atlas, and no scenario" for key, row in theirs.items() if key not in ours),
     ]
+
+
+def common(shipped: Atlas, here: Atlas) -> Atlas:
+    """The shipped atlas less what was not asked for here."""
+    asked = {row.key for row in here.rows}
+    return replace(shipped, rows=tuple(row for row in shipped.rows if row.key in asked))
 
 
 def differences(shipped: Atlas, here: Atlas) -> list[str]:

@@ -202,6 +202,8 @@ def test_the_command_runs_prints_writes_and_compares(capsys: pytest.CaptureFixtu
     assert (tmp_path / "atlas.md").read_text() == page(written)
     assert main(["atlas", *chosen, "--against", str(tmp_path / "atlas.json")]) == 0
     assert capsys.readouterr().out == f"nothing ended otherwise than on Linux {written.kernel}\n"
+    assert main(["atlas", chosen[0], "--against", str(tmp_path / "atlas.json")]) == 0
+    assert capsys.readouterr().out.startswith("nothing ended otherwise")
     other = replace(written, rows=(replace(written.rows[0], error="EPROTO"), *written.rows[1:]))
     (tmp_path / "other.json").write_text(dumps(other))
     assert main(["atlas", *chosen, "--against", str(tmp_path / "other.json")]) == 1

@@ -5,7 +5,7 @@
     connect-chaos atlas --output docs                      # docs/atlas.md and docs/atlas.json
     connect-chaos atlas --against docs/atlas.json          # what this kernel does differently
 
-Exit status as `run`; with --against also 1 when something ended otherwise, or only one of the two has it.
+Exit status as `run`; with --against also 1 when something ended otherwise, or only one of the two has it (of FILES, if there are any).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     if shipped is None:
         _tell(here, options)
         return _running.status(each.kind for each in told)
+    if options.files:
+        shipped = atlas.common(shipped, here)
     found = [*atlas.strangers(shipped, here), *atlas.differences(shipped, here)]
     print(*(found or [f"nothing ended otherwise than on Linux {shipped.kernel}"]), sep="\n")
     return max(FAILED if found else 0, _running.status(each.kind for each in told))
