@@ -5,7 +5,8 @@
     connect-chaos atlas --output docs                      # docs/atlas.md and docs/atlas.json
     connect-chaos atlas --against docs/atlas.json          # what this kernel does differently
 
-Exit status as `run`; with --against also 1 when something ended otherwise, or only one of the two has it (of FILES, if there are any).
+Exit status as `run`; with --against also 1 when something ended otherwise, or when only one of the two has it (of FILES
+alone, if there are any).
 """
 
 from __future__ import annotations
