@@ -31,11 +31,11 @@ ERRORS = {
     ),
     "an IPv6 message over IPv4": (
         "faults: [{icmp: {at: router, type: 1, code: 0}}]\nexpect: {error: ENETUNREACH}",
-        "1:36: over ipv4 REJECT sends only ",
+        "1:36: ... over ipv4",
     ),
     "an IPv4 message over IPv6": (
         "family: ipv6\nfaults: [{icmp: {at: router, type: host-prohibited}}]\nexpect: {error: EHOSTUNREACH}",
-        "2:36: over ipv6 REJECT sends only ",
+        "2:36: ... over ipv6",
     ),
     "steps that make no sense": (
         "client: {use: socket, steps: [send]}\nexpect: {error: ok}",
@@ -108,7 +108,9 @@ def test_what_cannot_be_is_refused(write: Write, what: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         load(write(text), doubt=doubts)
     [problem] = caught.value.problems
-    assert str(problem).startswith(f"a.chaos.yaml:{expected}")
+    place, _, words = expected.partition("... ")
+    assert str(problem).startswith(f"a.chaos.yaml:{place}")
+    assert words in problem.message
     assert problem.severity == "error"
 
 
