@@ -146,15 +146,19 @@ def common(shipped: Atlas, here: Atlas) -> Atlas:
     return replace(shipped, rows=tuple(row for row in shipped.rows if row.key in asked))
 
 
-def differences(shipped: Atlas, here: Atlas) -> list[str]:
-    """What ended otherwise here, a line each: error, phase, or the moment of its time. Cases skipped are none."""
+def differing(shipped: Atlas, here: Atlas) -> list[tuple[Row, Row]]:
+    """(row there, row here) of what ended otherwise: error, phase or moment; never of what was skipped."""
     before = {row.key: row for row in shipped.rows}
     both = [(before[row.key], row) for row in here.rows if row.key in before]
     tried = [pair for pair in both if "SKIP" not in (pair[0].verdict, pair[1].verdict)]
+    return [(then, now) for then, now in tried if _ending(then) != _ending(now)]
+
+
+def differences(shipped: Atlas, here: Atlas) -> list[str]:
+    """What ended otherwise here, a line each."""
     return [
         f"{now.id}: {_ending(then)} on Linux {shipped.kernel}, and {_ending(now)} on Linux {here.kernel}"
-        for then, now in tried
-        if _ending(then) != _ending(now)
+        for then, now in differing(shipped, here)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -43,22 +43,30 @@ def can_run(case: Case) -> bool:
         return False
 
 
-@cache
-def ended() -> Mapping[tuple[str, str], Result | ToolMissing]:
-    """What happened, by (scenario, case); all run side by side, so that their kernel waits do not add up."""
+Ended = Result | ToolMissing
 
-    def work(case: Case, idle: Idle) -> Result | ToolMissing:
+
+def side_by_side(chosen: Sequence[Case]) -> list[Ended]:
+    """What becomes of these cases, all at once, so that their kernel waits do not add up."""
+
+    def work(case: Case, idle: Idle) -> Ended:
         try:
             return run(case, backend, idle)
         except ToolMissing as missing:
             return missing
 
     with Netns() as backend:
-        pool = Pool[Result | ToolMissing](work)
-        futures = pool.start(cases())
-        found = {(name(case.file), case.name): it.result() for case, it in zip(cases(), futures, strict=True)}
+        pool = Pool[Ended](work)
+        found = [future.result() for future in pool.start(chosen)]
         pool.stop(lambda: None)
     return found
+
+
+@cache
+def ended() -> Mapping[tuple[str, str], Ended]:
+    """What became of every case, by (scenario, case)."""
+    keys = [(name(case.file), case.name) for case in cases()]
+    return dict(zip(keys, side_by_side(cases()), strict=True))
 
 
 @cache

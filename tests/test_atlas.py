@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chaos.atlas import FAMILIES, Atlas, Row, differences, dumps, loads, moment, ordered, row, series, strangers
+from chaos.atlas import (
+    FAMILIES,
+    Atlas,
+    Row,
+    differences,
+    differing,
+    dumps,
+    loads,
+    moment,
+    ordered,
+    row,
+    series,
+    strangers,
+)
 from chaos.atlaspage import cells, page
 from chaos.cli import main
 from chaos.errors import ToolMissing
-from chaos.run import Result
 from chaos.scenario import Case
 from chaos.schedule import Schedule, syn_schedule
-from tests.shipped import ROOT, SCENARIOS, cases, ended
+from tests.shipped import ROOT, SCENARIOS, Ended, cases, ended, side_by_side
 
 SHIPPED = ROOT / "docs" / "atlas.json"
 RENEW = "connect-chaos atlas --output docs"
@@ -48,17 +61,30 @@ def atlas(*rows: Row, kernel: str = "6.18.44") -> Atlas:
 
 @pytest.mark.slow("every shipped scenario is run; the kernel's timers take three seconds")
 def test_the_shipped_atlas_is_what_this_kernel_does() -> None:
-    """On a kernel of another series a difference is no fault of ours: the test is skipped, and tells them all."""
-    rows = [_row(case, end) for case, end in zip(cases(), ended().values(), strict=True) if case.adapter == "socket"]
-    shipped, here = loads(SHIPPED.read_text()), Atlas(os.uname().release, "", "socket", ordered(rows))
+    """What ended otherwise on a busy machine is run once more, by itself.
+
+    On a kernel of another series a difference is no fault of ours: the test is skipped, and tells them all.
+    """
+    asked = {row.key: (case, row) for case, row in zip(cases(), _rows(cases(), ended().values()), strict=True)}
+    assert len(asked) == len(cases()), "two cases of one name"
+    shipped = loads(SHIPPED.read_text())
+    here = Atlas(
+        os.uname().release, "", "socket", tuple(row for case, row in asked.values() if case.adapter == "socket")
+    )
     assert strangers(shipped, here) == [], RENEW
-    found = differences(shipped, here)
+    doubtful = [asked[now.key][0] for _, now in differing(shipped, here)]
+    again = replace(here, rows=ordered(_rows(doubtful, side_by_side(doubtful))))
+    found = differences(shipped, again)
     if found and series(shipped.kernel) != series(here.kernel):
         pytest.skip("; ".join(found))
     assert found == [], RENEW
 
 
-def _row(case: Case, end: Result | ToolMissing) -> Row:
+def _rows(those: Sequence[Case], ends: Iterable[Ended]) -> list[Row]:
+    return [_row(case, end) for case, end in zip(those, ends, strict=True)]
+
+
+def _row(case: Case, end: Ended) -> Row:
     if isinstance(end, ToolMissing):
         return row(case, "SKIP", [str(end)], None)
     return row(case, end.verdict.kind, end.verdict.reasons, end)

