@@ -7,9 +7,10 @@ have come yet; the steps `hold` and `wait` make sure that it has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from chaos.clients.socket import Socket, Wait
+from chaos.clients.socket import Socket, Step, To, Wait
 from chaos.effect import Effect
 from chaos.icmp import errno_name
 from chaos.model import Client, Phase, Setting
@@ -19,8 +20,19 @@ SENDS: Mapping[str, Coming] = {"abort": "rst", "close": "fin"}
 RECEIVED = {"rst": ("ECONNRESET",), "fin": ("eof",), "either": ("eof", "ECONNRESET")}
 """What recv() says to what has come: of a FIN and a RST behind it, whichever it meets first."""
 
+BUFFERS = 6 << 20
+"""Bytes that both kernels together hold of a stream which nobody reads, at most (tcp_wmem, and a default tcp_rmem)."""
+PROBES = 9
+"""net.ipv4.tcp_keepalive_probes, unless TCP_KEEPCNT says otherwise."""
+
 FINE: tuple[tuple[str, ...], Phase | None] = (("ok",), None)
 Ending = tuple[tuple[str, ...], Phase | None, list[str]]
+
+
+def since_connect(steps: Sequence[Step]) -> Sequence[Step]:
+    """The steps behind the first that connects."""
+    first = next(number for number, step in enumerate(steps) if step in ("connect", "start") or isinstance(step, To))
+    return steps[first + 1 :]
 
 
 class Afterwards:
@@ -33,6 +45,8 @@ class Afterwards:
         self._sent = 0
         self._answered = False
         self._lost = False
+        self._gone = False
+        self._shut = False
         self._story: list[str] = []
 
     @property
@@ -44,13 +58,13 @@ class Afterwards:
         """(errors, phase, what happens) of the client's steps after `connect`."""
         if (met := self._met("> ack")) is not None and met.answer == "rst":
             self._tell(f"{met.says}: the final ACK draws a RST")
-            steps = client.steps[1:]
+            steps = since_connect(client.steps)
             errors = ("ECONNRESET",) if "recv" in steps else ("ok", "ECONNRESET")
             return errors, None, self._story
         if met is not None:
             self._tell(f"{met.says}: the target is still in SYN_RECV, and sends its SYN-ACK again")
         self._happens("accept")
-        endings = (self._step(step, client) for step in client.steps[1:])
+        endings = (self._step(step, client) for step in since_connect(client.steps))
         ending = next((ending for ending in endings if ending is not None), FINE)
         soft = self._soft(met, client)
         return (*ending[0], *soft), None if soft else ending[1], self._story
@@ -69,12 +83,28 @@ class Afterwards:
             if not (isinstance(step, Wait) and step.wait == "fault"):
                 self._arrived = True
             return None
-        return self._send(client.size) if step == "send" else self._receive(client)
+        if step in ("connect", "start"):
+            self._tell("the client calls connect(2) a second time: EISCONN, and nothing is sent")
+            return ("EISCONN",), "connect"
+        if step == "shutdown":
+            self._tell("shutdown() sends a FIN: the client has said all, and goes on listening")
+            self._shut = True
+            return None
+        if step == "eof":
+            return self._drain(client)
+        return self._send(client) if step == "send" else self._receive(client)
 
-    def _send(self, size: int) -> tuple[tuple[str, ...], Phase] | None:
+    def _send(self, client: Socket) -> tuple[tuple[str, ...], Phase] | None:
+        size = client.size
         if self._coming == "rst" and self._arrived:
             self._tell("send() meets a connection that was reset")
             return ("ECONNRESET",), "send"
+        if self._coming == "either" and self._arrived:
+            self._tell("send() meets a connection that was reset behind its FIN")
+            return ("EPIPE",), "send"
+        if size > BUFFERS and any(effect.peer == "never-accept" for effect in self._effects):
+            self._tell("nobody reads: the window closes, probes are told so, and send() waits on")
+            return ("hang" if client.mode == "blocking" else "timeout",), "send"
         self._sent += max(size, 16)
         met = self._met("> data")
         if met is not None:
@@ -84,7 +114,10 @@ class Afterwards:
         elif any(effect.peer == "forget" for effect in self._effects) and self._lost:
             self._tell("send() returns at once; the data comes to a kernel that knows of no such connection: RST")
             self._coming = "rst"
+        elif self._gone:
+            self._tell("send() returns at once; the data is sent again and again, and never acknowledged")
         elif self._coming == "fin":
+            self._arrived = False
             self._tell("send() returns at once; the data comes to a closed connection: a RST follows the FIN")
             self._coming = "either"
         else:
@@ -102,19 +135,42 @@ class Afterwards:
                 continue
             self._tell(effect.says)
             self._coming = SENDS.get(effect.peer, self._coming)
-            self._lost = True
+            self._gone = self._gone or effect.peer == "vanish"
+            self._lost = self._lost or effect.peer != "crossing"
 
     def _receive(self, client: Socket) -> tuple[tuple[str, ...], Phase] | None:
         if self._coming is not None:
             errors = {"rst": ("ECONNRESET",), "fin": ("eof",), "either": ("eof", "ECONNRESET")}[self._coming]
             self._tell(f"recv() ends: {' or '.join(errors)}")
             return errors, "receive"
+        if self._gone and (limit := self._patience(client)) is not None:
+            self._tell(f"after {limit:g} s without an answer the kernel gives the peer up: ETIMEDOUT")
+            return ("ETIMEDOUT",), "receive"
         met = self._met("< data")
         if self._lost or met is not None or not self._sent:
             self._tell((f"{met.says}; " if met else "") + "no answer comes, and recv() waits on")
             return ("hang" if client.mode == "blocking" else "timeout",), "receive"
         self._tell("the answer comes")
         return None
+
+    def _patience(self, client: Socket) -> float | None:
+        """Seconds until the kernel gives a silent peer up, if that is before the client does; tcp_retries2 is not."""
+        options = client.options
+        limit = options.TCP_USER_TIMEOUT if self._sent else None
+        if options.SO_KEEPALIVE and options.TCP_KEEPIDLE and options.TCP_KEEPINTVL and not self._sent:
+            limit = options.TCP_KEEPIDLE + options.TCP_KEEPINTVL * (options.TCP_KEEPCNT or PROBES)
+        return limit if limit is not None and (client.timeout is None or limit < client.timeout) else None
+
+    def _drain(self, client: Socket) -> tuple[tuple[str, ...], Phase] | None:
+        """To the end of the stream: the peer's, or the one with which our listener answers ours."""
+        if self._coming == "fin" or (self._shut and not self._lost):
+            self._tell("recv() comes to the end of the stream")
+            return None
+        return self._receive(replace(client, size=1)) if self._coming else self._wait_on(client)
+
+    def _wait_on(self, client: Socket) -> tuple[tuple[str, ...], Phase]:
+        self._tell("no end of the stream comes, and recv() waits on")
+        return ("hang" if client.mode == "blocking" else "timeout",), "receive"
 
     def _met(self, segment: str) -> Effect | None:
         path = self._path if segment[0] == ">" else self._path[::-1]
@@ -128,5 +184,5 @@ class Afterwards:
         """The handshake, and whatever follows it."""
         met = self._met("> ack")
         handshake = ("> syn", "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
-        plain = isinstance(client, Socket) and not {"send", "recv"} & set(map(str, client.steps))
+        plain = isinstance(client, Socket) and not {"send", "recv", "shutdown", "eof"} & set(map(str, client.steps))
         return handshake if plain and not self.disturbed else (*handshake, "...")

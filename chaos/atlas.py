@@ -25,6 +25,7 @@ Kind = Judged | Literal["SKIP", "XFAIL"]
 Moment = Literal["before a retransmission", "during the SYN schedule", "after the SYN schedule"]
 ENDING: Final = ".chaos.yaml"
 FAMILIES: Final = get_args(Family)
+Domain = Family | Literal["local"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Row:
     cause: str
     variant: str
     faults: tuple[str, ...]
-    family: Family
+    family: Domain
     timing: Timing
     verdict: Kind
     error: str | None = None
@@ -75,7 +76,7 @@ class Atlas:
 
 def row(case: Case, verdict: Kind, reasons: Sequence[str], result: Result | None) -> Row:
     """The row of a case that ended so; `result` is None when it was skipped."""
-    family = case.setting.family
+    family: Domain = "local" if case.setting.local else case.setting.family
     said = Row(
         id=case.node_id,
         group=case.file.parent.name,

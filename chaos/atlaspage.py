@@ -11,7 +11,7 @@ from chaos.atlas import FAMILIES, Atlas, Row, by_error
 HEADINGS: Final = ("cause", "family", "error", "phase", "after", "wire")
 SEGMENTS: Final = 6
 """Lines of the wire that a table shows."""
-TITLES: Final = {"ipv4": "IPv4", "ipv6": "IPv6"}
+TITLES: Final = {"ipv4": "IPv4", "ipv6": "IPv6", "local": "UNIX"}
 
 HEAD: Final = """\
 # The atlas: how a connect ends, by cause
@@ -91,7 +91,8 @@ def _families(rows: Sequence[Row]) -> Iterator[str]:
         if each.observed:
             end = f"`{each.error}`{f' in {each.phase}' if each.phase else ''}"
             found.setdefault(named(each, rows), {})[each.family] = end
-    differ = {cause: ends for cause, ends in found.items() if len(ends) > 1 and len(set(ends.values())) > 1}
+    both = {cause: ends for cause, ends in found.items() if set(FAMILIES) <= ends.keys()}
+    differ = {cause: ends for cause, ends in both.items() if len({ends[family] for family in FAMILIES}) > 1}
     if not differ:
         return
     titles = [TITLES[family] for family in FAMILIES]

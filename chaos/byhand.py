@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from chaos import programs
+from chaos import programs, stepwise
 from chaos.toxiproxy import PORT
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     if operation.child == "listener" and operation.arguments.get("end"):
         yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+    elif operation.child in ("occupy", "crossing") and operation.arguments.get("end"):
+        yield "kill $OTHER; wait $OTHER 2> /dev/null"
     elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
         yield from _toxiproxy(operation)
 
@@ -109,9 +112,37 @@ def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
         argv = ["python3", "-m", "http.server", str(said["port"]), "--bind", said["address"]]
     else:
         argv = ["python3", "-c", programs.listener(said)]
+    if said["address"].startswith("/"):
+        folder = str(Path(said["address"]).parent)
+        yield inside(node, "mkdir", "-p", folder)
+        yield inside(node, "rm", "-f", said["address"])
     yield inside(node, *argv) + " & LISTENER=$!"
-    listening = inside(node, "ss", "-Hltn", f"sport = :{said['port']}")
-    yield f"until {listening} | grep -q .; do sleep 0.1; done"
+    yield f"until {_listening(said, node)}; do sleep 0.1; done"
+
+
+def _listening(said: Mapping[str, Any], node: str) -> str:
+    if said["address"].startswith("/"):
+        return inside(node, "test", "-S", said["address"])
+    if said["kind"] == "raw":
+        return inside(node, "ss", "-Hnw") + " -a | grep -q ."
+    asked = "-Hltn" if said["kind"] == "stream" else "-Hlun"
+    return inside(node, "ss", asked, f"sport = :{said['port']}") + " | grep -q ."
+
+
+def _pathname(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said = operation.arguments
+    if said.get("unlink"):
+        yield inside(operation.node, "rm", said["path"])
+    elif "mode" in said:
+        yield inside(operation.node, "chmod", f"{said['mode']:o}", said["path"])
+
+
+def _occupy(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield inside(operation.node, "python3", "-c", programs.occupant(operation.arguments)) + " & OTHER=$!"
+
+
+def _crossing(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    yield inside(operation.node, "python3", "-c", programs.crossing(operation.arguments)) + " & OTHER=$!"
 
 
 def _program(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -137,7 +168,7 @@ def _toxiproxy(operation: Operation) -> Iterator[str]:
 
 
 def _connect(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
-    yield inside(operation.node, "python3", "-c", programs.client(operation.arguments))
+    yield inside(operation.node, *stepwise.argv(operation.arguments))
 
 
 def _attempt(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -157,6 +188,9 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "quiesce": _quiesce,
     "child": _child,
     "listener": _listener,
+    "pathname": _pathname,
+    "occupy": _occupy,
+    "crossing": _crossing,
     "program": _program,
     "connect": _connect,
     "attempt": _attempt,

@@ -104,6 +104,7 @@ def _met(expect: Expect, evidence: Evidence, schedule: Schedule | None) -> Itera
     yield from surfaced.error(expect, evidence)
     yield from surfaced.elapsed(expect, evidence, schedule)
     yield from surfaced.surfaces(expect, evidence)
+    yield from surfaced.calls(expect, evidence)
     yield from proof.wire(expect, evidence)
     yield from states.states(expect, evidence)
     yield from proof.queues(expect, evidence)

@@ -103,6 +103,24 @@ def conversation(
     return tuple(ours)
 
 
+def datagrams(
+    packets: Iterable[Packet], client: str, target: str, port: int, start_ns: int, end_ns: int
+) -> tuple[Packet, ...]:
+    """What belongs to an attempt without connections: datagrams between the two, and the ICMP errors that quote them.
+
+    The arguments are those of `conversation`. A raw datagram has no port, and is ours by its addresses alone.
+    """
+    found = []
+    for packet in sorted(packets, key=lambda packet: packet.time_ns):
+        asked = packet.quoted if packet.quoted is not None and packet.quoted.seq is None else packet
+        forth = (asked.src, asked.dst) == (client, target) and asked.dport in (port, 0)
+        back = (asked.src, asked.dst) == (target, client) and asked.sport in (port, 0)
+        ours = packet.protocol in ("udp", "raw") or asked is not packet
+        if start_ns <= packet.time_ns <= end_ns and ours and (forth or back):
+            found.append(packet)
+    return tuple(found)
+
+
 def _opens(packet: Packet, client: str) -> bool:
     if packet.quoted is not None:
         return True

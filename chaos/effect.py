@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Peer = Literal["never-accept", "silent", "close", "abort", "forget"]
+Peer = Literal["never-accept", "silent", "close", "abort", "forget", "vanish", "crossing"]
 
 WORDS = {"syn": "SYN", "syn-ack": "SYN-ACK", "ack": "bare ACK", "data": "data", "fin": "FIN", "rst": "RST"}
 

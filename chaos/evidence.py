@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from chaos.conversation import Flow, direction, flows, opener, segment
 from chaos.icmp import errno_name
-from chaos.model import Outcome, Phase
+from chaos.model import Outcome, Phase, Type
 from chaos.packets import Frame, Packet
 from chaos.schedule import Schedule
 
@@ -62,6 +62,7 @@ class Evidence:
     every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
     kernel: differences of the counters, named as nstat(8) names them.
     ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
+    type: of the sockets; when they are `local`, there is nothing to capture.
     """
 
     outcome: Outcome
@@ -77,6 +78,8 @@ class Evidence:
     server: str = "server"
     ephemeral: tuple[int, int] | None = None
     proxy: str | None = None
+    type: Type = "stream"
+    local: bool = False
 
     def leg(self, node: str) -> tuple[Packet, ...]:
         """The conversation in which this node is an end, as the one who dialled it sees it, or as the server does."""
@@ -156,6 +159,8 @@ def _timeout(outcome: Outcome, flow: Flow, schedule: Schedule | None) -> str | N
 
 
 def _established_error(flow: Flow) -> str | None:
-    if flow.of("<", "rst"):
-        return "ECONNRESET"
-    return "eof" if flow.of("<", "fin") else None
+    """A RST behind a FIN is EPIPE (net/ipv4/tcp_input.c, tcp_reset, of a socket in CLOSE_WAIT)."""
+    resets, ends = flow.of("<", "rst"), flow.of("<", "fin")
+    if resets:
+        return "EPIPE" if ends and ends[0].time_ns < resets[0].time_ns else "ECONNRESET"
+    return "eof" if ends else None

@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Iterator
 
 from chaos.backends.netns import specify
-from chaos.clients.socket import Socket, Wait
+from chaos.clients._steps import spoken
+from chaos.clients.socket import Socket
 from chaos.model import Setting
 from chaos.predict import Prediction, effects, predict, schedule, sysctls
 from chaos.scenario import Case, load
@@ -36,7 +37,7 @@ def explain(case: Case) -> str:
         ("Network", _network(case.setting)),
         ("Listener", _listener(case.setting)),
         ("Client", _client(case)),
-        ("Kernel", _kernel(case.setting)),
+        *([("Kernel", _kernel(case))] if case.setting.type == "stream" and not case.setting.local else []),
         *((kind, effect.says) for (kind, _), effect in zip(case.faults, told, strict=False)),
         ("Then", "\n".join(f"{_when(at):>10}  {text}" for at, text in prediction.events)),
         ("The client", _ending(prediction, case)),
@@ -70,6 +71,8 @@ def _network(setting: Setting) -> str:
     number = 0 if setting.family == "ipv4" else 1
     addresses = {link["node"]: link["addresses"][number][0] for link in spec["links"]}
     ends = [f"{name} ({addresses[name]})" for name in dict.fromkeys((setting.client, setting.target.node))]
+    if setting.local:
+        return f"none: {setting.client} alone, and the path {setting.pathname}"
     if setting.path == "direct":
         return f"{' - '.join(ends)}, on one link"
     return f"{' - router - '.join(ends)}; a round trip takes {_seconds(setting.rtt)}"
@@ -77,22 +80,33 @@ def _network(setting: Setting) -> str:
 
 def _listener(setting: Setting) -> str:
     listen = setting.listen
-    return f"at {listen.node}, port {listen.port}, speaks {listen.speaks}, backlog {listen.backlog}"
+    kind = f", {setting.type} sockets" if setting.local or setting.type != "stream" else ""
+    return f"at {listen.node}, port {listen.port}, speaks {listen.speaks}, backlog {listen.backlog}{kind}"
 
 
 def _client(case: Case) -> str:
     client, target = case.client, case.setting.target
     dials = f"{case.adapter} at {client.node} dials {target.node}:{target.port}"
     if isinstance(client, Socket):
-        steps = [f"wait for {step.wait}" if isinstance(step, Wait) else step for step in client.steps]
-        dials += f" ({client.mode}): {', '.join(steps)}"
+        steps = map(spoken, client.steps)
+        dials += f" ({client.mode}): {', '.join(steps)}{_peculiar(client)}"
     timeout = getattr(client, "timeout", None)
     return dials + (f"; its own time-out is {_seconds(timeout)}" if timeout else "; it has no time-out of its own")
 
 
-def _kernel(setting: Setting) -> str:
-    plan = schedule(setting)
-    values = ", ".join(f"{name}={value}" for name, value in sysctls(setting).items())
+def _peculiar(client: Socket) -> str:
+    """What this client's socket has that an ordinary one has not."""
+    told = [f"{name}={value:g}" for name, value in client.options.given().items()]
+    if client.bind is not None:
+        told.append("bound to " + (f"port {client.bind.port}" if client.bind.port else "a foreign address"))
+    if client.privileges == "none":
+        told.append("without privileges")
+    return f"; {', '.join(told)}" if told else ""
+
+
+def _kernel(case: Case) -> str:
+    plan = schedule(case.setting, case.client)
+    values = ", ".join(f"{name}={value}" for name, value in sysctls(case.setting).items())
     sends = ", ".join(_seconds(at) for at in plan.sends)
     return f"{values}\nan unanswered SYN is sent at {sends}, and given up after {_seconds(plan.gives_up)}"
 

@@ -28,7 +28,7 @@ from chaos.scenario import Case
 from chaos.transcript import render
 
 WHERE: Final = "chaos_lab"
-SETTING: Final = ("path", "link", "family", "listen", "target", "timing")
+SETTING: Final = ("path", "link", "family", "type", "listen", "target", "timing")
 """The keys of a scenario that are no faults, and that the fixture takes as a scenario has them."""
 
 
@@ -45,9 +45,9 @@ class Labs:
         """A lab in which these faults are in force: `drop={"segment": "syn"}`, `closed_port={}`.
 
         `at` is the node that the client dials, unless said. `client` (an adapter's name, or a scenario's mapping) is
-        who attempts by default, and decides what the listener speaks; `path`, `link`, `family`, `listen`, `target` and
-        `timing` are as in a scenario. Raises ScenarioError for what a scenario may not say either, LabError when the
-        environment or a fault cannot be believed.
+        who attempts by default, and decides what the listener speaks; `path`, `link`, `family`, `type`, `listen`,
+        `target` and `timing` are as in a scenario. Raises ScenarioError for what a scenario may not say either,
+        LabError when the environment or a fault cannot be believed.
         """
         try:
             case = _case(topology, _client(client), keys)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chaos.packets import Packet
 
 Family = Literal["ipv4", "ipv6"]
+Type = Literal["stream", "datagram", "raw"]
 Path = Literal["routed", "direct"]
 Timing = Literal["short", "real", "compressed"]
 Speaks = Literal["echo", "http"]
@@ -80,6 +81,8 @@ class Setting:
     """Everything that a backend needs to start a lab for one case.
 
     `folder` is the scenario's own, from which the function of a `python` client is imported.
+    `type` is that of the sockets which listen and dial (socket(2)); when they are `local`, nothing is on the network.
+    `bound` is the port that the client binds, if it does.
     """
 
     topology: Topology
@@ -91,12 +94,20 @@ class Setting:
     target: Endpoint = Endpoint("server", 8080)
     client: str = "client"
     folder: str = "."
+    type: Type = "stream"
+    local: bool = False
+    bound: int | None = None
 
     @property
     def proxied(self) -> bool:
         """Whether the client dials a Toxiproxy, which dials the listener: two connections, two handshakes."""
         service = self.topology.services.get(self.target.node)
         return service is not None and service.proxy is not None and self.target.node != self.listen.node
+
+    @property
+    def pathname(self) -> str:
+        """The path by which our listener is reached when it is local (unix(7))."""
+        return f"/run/connect-chaos/{self.listen.node}.{self.listen.port}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,8 @@ class Outcome:
     waited_ns: how long it was told to wait between its own calls (the steps `hold` and `wait`).
     elapsed: seconds from the first segment of the attempt (or from `started_ns`) to the return, less `waited_ns`.
     error_from: who named the error: the client's `errno`, its `text`, or the `wire`.
+    calls: the socket client's system calls in their order, each with its error's name behind it if it had one.
+    local, peer: (address, port) of the socket client's own end, and of the other once it is connected.
     """
 
     error: str | None
@@ -136,6 +149,13 @@ class Outcome:
     elapsed: float | None = None
     error_from: Literal["errno", "text", "wire"] = "errno"
     local: tuple[str, int] | None = None
+    peer: tuple[str, int] | None = None
+    calls: tuple[str, ...] = ()
+
+    @property
+    def looped(self) -> bool:
+        """Whether the socket client is connected to itself: its own end is the other one too."""
+        return self.local is not None and self.local == self.peer
 
     @property
     def type(self) -> str | None:
@@ -251,8 +271,9 @@ class Lab(Protocol):
     def listening(self, *, do: str, **behaviour: Any) -> AbstractContextManager[Listener | None]:
         """Our listener replaced by one that behaves so; the healthy one comes back on leaving.
 
-        `do`: `absent`, `never-accept`, `silent`, `close`, `abort`, `forget` (chaos/agent/listener.py); `after`:
-        `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made to it from inside its node.
+        `do`: `absent`, `serve`, `never-accept`, `silent`, `close`, `abort`, `forget`, `vanish`
+        (chaos/agent/listener.py); `after`: `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made
+        to it from inside its node; `kind`: another type of socket than the setting's.
         """
 
     def proxy(self, node: str) -> Proxy:

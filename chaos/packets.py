@@ -5,7 +5,8 @@ discovery. It never raises: a frame cut short or a header that lies about its le
 is certain (`protocol="other"`), or None when not even the addresses are there. Lengths come from the IP header, so
 Ethernet's padding and a capture's snap length do not change them.
 
-Times are nanoseconds of CLOCK_REALTIME. Sequence and acknowledgement numbers are the absolute 32-bit ones.
+Times are nanoseconds of CLOCK_REALTIME. Sequence and acknowledgement numbers are the absolute 32-bit ones; a window is
+as in the header, unscaled.
 Formats: RFC 791, 792, 826, 4443, 4861, 8200, 9293.
 """
 
@@ -15,12 +16,13 @@ import socket
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-Protocol = Literal["tcp", "udp", "icmp", "icmpv6", "arp", "nd", "other"]
+Protocol = Literal["tcp", "udp", "icmp", "icmpv6", "arp", "nd", "raw", "other"]
 
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 """The flags of a TCP header, from the lowest bit."""
 
 _ETHERNET, _TCP, _UDP, _ICMP, _ICMPV6, _AH, _FRAGMENT = 14, 6, 17, 1, 58, 51, 44
+_RAW = 253  # for experiments (RFC 3692): what our raw sockets send
 _SKIPPED = frozenset({0, 43, 60, 135, 139, 140})  # extension headers whose second byte is a length in units of 8
 _ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 _NEIGHBOUR = {135: "request", 136: "reply"}
@@ -37,7 +39,7 @@ class Frame:
 
 
 class Quoted(NamedTuple):
-    """The segment that an ICMP error is about, as it quotes it. `seq` is None for UDP."""
+    """The segment that an ICMP error is about, as it quotes it. `seq` is None for UDP, and ports are 0 for `raw`."""
 
     src: str
     sport: int
@@ -66,6 +68,7 @@ class Packet:
     seq: int = 0
     ack: int = 0
     flags: frozenset[str] = frozenset()
+    window: int = 0
     length: int = 0
     payload: bytes = b""
     icmp: tuple[int, int] | None = None
@@ -162,6 +165,8 @@ def _transport(packet: Packet, datagram: _Datagram) -> Packet:
     if number == _UDP and len(body) >= 8:
         sport, dport, length = _u16(body, 0), _u16(body, 2), datagram.length - 8
         return replace(packet, protocol="udp", sport=sport, dport=dport, length=length, payload=body[8:])
+    if number == _RAW:
+        return replace(packet, protocol="raw", length=datagram.length, payload=body)
     if number in (_ICMP, _ICMPV6) and len(body) >= 4:
         return _icmp(packet, body, number)
     return packet
@@ -177,6 +182,7 @@ def _tcp(packet: Packet, body: bytes, length: int) -> Packet:
         seq=_u32(body, 4),
         ack=_u32(body, 8),
         flags=frozenset(name for bit, name in enumerate(FLAGS) if body[13] >> bit & 1),
+        window=_u16(body, 14),
         length=length - header,
         payload=body[header:],
     )
@@ -195,6 +201,8 @@ def _icmp(packet: Packet, body: bytes, number: int) -> Packet:
 def _quoted(data: bytes) -> Quoted | None:
     """The ports and the number in what an ICMP error quotes: at least eight bytes behind the IP header (RFC 792)."""
     inner = _datagram(data, len(data))
+    if inner is not None and inner.number == _RAW:
+        return Quoted(inner.src, 0, inner.dst, 0, None)
     if inner is None or inner.number not in (_TCP, _UDP) or len(inner.body) < 8:
         return None
     seq = _u32(inner.body, 4) if inner.number == _TCP else None

@@ -4,6 +4,8 @@
 < syn-ack seq=k ack=j+1         names are bound by their first use and checked by the next, modulo 2**32
 < icmp:3/1 seq=j                type and code, the number that it quotes  (icmp:3 and icmp match any code, any type)
 > data len=5                    bytes of payload
+< ack win=0                     the window, as in the header
+> udp, > raw                    a datagram
 > any                           one packet, whatever it is
 ...                             anything, also nothing
 """
@@ -18,8 +20,8 @@ from chaos.conversation import MODULUS, Direction, direction, names, segment
 from chaos.packets import Packet
 from chaos.suggest import did_you_mean
 
-SEGMENTS = ("syn", "syn-ack", "ack", "data", "fin", "rst", "any")
-FIELDS = ("seq", "ack", "len")
+SEGMENTS = ("syn", "syn-ack", "ack", "data", "fin", "rst", "udp", "raw", "any")
+FIELDS = ("seq", "ack", "len", "win")
 
 _ICMP = re.compile(r"icmp(?::(\d{1,3})(?:/(\d{1,3}))?)?")
 _COUNT = re.compile(r"x\d{1,6}(?:\.\.(?:\d{1,6})?)?")
@@ -116,7 +118,8 @@ def _count(word: str) -> tuple[int, int | None]:
 def _field(word: str, kind: str) -> tuple[str, Term]:
     name, equals, value = word.partition("=")
     if not equals or name not in FIELDS:
-        raise ValueError(f"expected a count (x2, x1..3) or seq=, ack=, len=, got {word!r}{did_you_mean(name, FIELDS)}")
+        known = ", ".join(f"{field}=" for field in FIELDS)
+        raise ValueError(f"expected a count (x2, x1..3) or {known}, got {word!r}{did_you_mean(name, FIELDS)}")
     if kind.startswith("icmp") and name != "seq":
         raise ValueError(f"an ICMP error has no {name!r}, only the 'seq' that it quotes")
     term = _TERM.fullmatch(value)
@@ -128,4 +131,4 @@ def _field(word: str, kind: str) -> tuple[str, Term]:
 def _value(packet: Packet, field: str) -> int | None:
     if field == "seq":
         return packet.quoted.seq if packet.quoted else packet.seq
-    return packet.ack if field == "ack" else packet.length
+    return {"ack": packet.ack, "len": packet.length, "win": packet.window}[field]

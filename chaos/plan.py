@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 
 from chaos.agent.lab import WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spec
 from chaos.backends.fake import Fake, Operation
@@ -20,7 +21,7 @@ from chaos.scenario import Case
 HEAD = """\
 # {id}, by hand.
 # As root, with iproute2, iptables, procps and python3; `bash plan.txt` does all of it.
-# It makes network namespaces chaos-*, and files in /etc/netns for the names in them. It changes nothing else.\
+# It makes network namespaces chaos-*, and files in /etc/netns for the names in them{and_}. It changes nothing else.\
 """
 
 COMPRESSED = """
@@ -41,6 +42,7 @@ def plan(case: Case) -> str:
     spec = specify(case.setting, list(case.setting.topology.services))
     routes = [*spec["routes"], *(_hub_route(link, address) for link in spec["links"] for address in _hosts_of(link))]
     listener, arming, attempt, undoing = _recorded(case)
+    folders = [Path(case.setting.pathname).parent] if case.setting.local else []
     sections = [
         ("The nodes", _nodes(spec)),
         ("The links, addresses and routes", _network(spec)),
@@ -49,10 +51,11 @@ def plan(case: Case) -> str:
         (", ".join(kind for kind, _ in case.faults) or "No fault", _typed(arming, routes)),
         ("The client", _typed(attempt, routes)),
         ("Undo the faults, in reverse order" if case.faults else "", _typed(undoing, routes)),
-        ("Undo the rest", _undo(spec)),
+        ("Undo the rest", [*_undo(spec), *(f"rm -r {folder}" for folder in folders)]),
     ]
     texts = [f"# -- {title}\n" + "\n".join(lines) for title, lines in sections if lines]
-    head = HEAD.format(id=case.node_id) + (COMPRESSED if case.setting.timing == "compressed" else "")
+    head = HEAD.format(id=case.node_id, and_="".join(f", and {folder}" for folder in folders))
+    head += COMPRESSED if case.setting.timing == "compressed" else ""
     return "\n\n".join([head, *texts]) + "\n"
 
 

@@ -9,7 +9,6 @@ nothing of it is looked up in what a scenario expects.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,43 +17,23 @@ from chaos.backends.canned import FRESH
 from chaos.backends.compressed import JIFFY, UNIT
 from chaos.backends.netns import specify
 from chaos.clients.socket import Socket
+from chaos.datagrams import datagrams, locally
 from chaos.effect import Effect
 from chaos.icmp import errno_name
-from chaos.model import ROUTER, Client, Phase, Setting
+from chaos.itself import called, itself
+from chaos.model import ROUTER, Client, Setting
+from chaos.prediction import Event, Prediction
 from chaos.relayed import GIVEN_UP, relayed
 from chaos.scenario import Case
 from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
+
+__all__ = ["Prediction", "effects", "predict", "schedule", "sysctls"]
 
 HURRIED = 0.4
 """Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
 
 AT_ONCE = ("abort", "close", "forget", "never-accept")
 """What our listener does to a connection that leaves no timer running but the client's."""
-
-Event = tuple[float | None, str]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The end of an attempt.
-
-    errors: what the client gets, one of these; empty where it cannot be foretold.
-    phase: None where it ends well, or may end in more than one.
-    elapsed: seconds from the first segment, low and high (None: no bound).
-    wire: lines of the wire language, at the client's interface; None where they cannot be foretold.
-    events: (seconds, what happens), for people; None: right after what is told before.
-    """
-
-    errors: tuple[str, ...]
-    phase: Phase | None = None
-    elapsed: tuple[float, float | None] = (0.0, None)
-    wire: tuple[str, ...] | None = None
-    events: tuple[Event, ...] = ()
-
-    @property
-    def error(self) -> str | None:
-        """The error, where there is but one."""
-        return self.errors[0] if len(self.errors) == 1 else None
 
 
 def effects(case: Case) -> list[Effect] | None:
@@ -63,10 +42,14 @@ def effects(case: Case) -> list[Effect] | None:
     return [effect(case.setting) for effect in told if effect] if all(told) else None
 
 
-def schedule(setting: Setting) -> Schedule:
-    """When an unanswered SYN is sent again at this case's client, by the sysctls that its namespace will have."""
+def schedule(setting: Setting, client: Client | None = None) -> Schedule:
+    """When an unanswered SYN is sent again at this case's client, by the sysctls that its namespace will have.
+
+    What the socket client's own options say stands above them.
+    """
     unit = Unit(UNIT * JIFFY, JIFFY) if setting.timing == "compressed" else SECOND
-    return from_sysctls(sysctls(setting), unit)
+    own = client.overrides if isinstance(client, Socket) else {}
+    return from_sysctls({**sysctls(setting), **own}, unit)
 
 
 def sysctls(setting: Setting) -> dict[str, str]:
@@ -82,7 +65,16 @@ def predict(case: Case) -> Prediction:
     told = effects(case)
     if told is None:
         return Prediction(())
-    return _hurried(Walk(case, told).connect(), case)
+    client, setting = case.client, case.setting
+    if not isinstance(client, Socket):
+        return _hurried(Walk(case, told).connect(), case)
+    if (mistake := itself(client, setting)) is not None:
+        return mistake
+    if setting.local:
+        return locally(client, setting, told)
+    if setting.type != "stream":
+        return datagrams(client, setting, told)
+    return _hurried(called(client, setting, Walk(case, told).connect()), case)
 
 
 def _hurried(kernels: Prediction, case: Case) -> Prediction:
@@ -91,7 +83,7 @@ def _hurried(kernels: Prediction, case: Case) -> Prediction:
     low, _ = kernels.elapsed
     if timeout is None or kernels.phase not in ("connect", None) or "ok" in kernels.errors or timeout >= low:
         return kernels
-    plan = schedule(case.setting)
+    plan = schedule(case.setting, case.client)
     sent = sum(at < timeout for at in plan.sends)
     wire = (f"> syn x{sent}",) if kernels.wire == (_syns(plan),) else kernels.wire
     events = [event for event in kernels.events if event[0] is None or event[0] < timeout]
@@ -119,7 +111,7 @@ class Walk:
     def __init__(self, case: Case, told: Iterable[Effect]) -> None:
         self._case, self._setting = case, case.setting
         self._effects = [relayed(effect, case.setting) for effect in told]
-        self._schedule = schedule(case.setting)
+        self._schedule = schedule(case.setting, case.client)
         middle = [ROUTER] if self._setting.path == "routed" else []
         self._path = [self._setting.client, *middle, self._setting.target.node]
         self._rtt = self._setting.rtt if middle else 0.0
@@ -140,7 +132,8 @@ class Walk:
     def _unsent(self, effect: Effect, errno: str) -> Prediction:
         """Nothing leaves the client. Its SYN schedule runs all the same, and may end before the effect is told."""
         low, high = window(effect.delay)
-        story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {errno}")
+        call = "bind()" if errno == "EADDRINUSE" else "connect()"
+        story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {errno}")
         if high < self._schedule.window[0]:
             return Prediction((errno,), "connect", (low, high), (), (story,))
         end: Event = (
@@ -208,6 +201,7 @@ class Walk:
 
     def _established(self) -> Prediction:
         """The SYN-ACK is there. What comes next is a matter of the steps, if they are known."""
+        crossing = next((effect for effect in self._effects if effect.peer == "crossing"), None)
         after = Afterwards(self._setting, self._effects, self._path)
         event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
         events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
@@ -220,6 +214,9 @@ class Walk:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)
         within = self._lasts(errors, played) if played else (window(self._rtt)[0], None)
+        if crossing:
+            met: Event = (0.0, f"the client sends a SYN; {crossing.says}: the SYNs cross")
+            return Prediction(errors, phase, (0.0, None), ("> syn", "< syn", "..."), (met, *told))
         return Prediction(errors, phase, within, after.wire(self._case.client), events + told)
 
     def _lasts(self, errors: tuple[str, ...], client: Socket) -> tuple[float, float | None]:

@@ -1,4 +1,4 @@
-"""The shortest Python programs that behave as our listener and our `socket` client do, for a person to type.
+"""The shortest Python programs that behave as our listeners do, and as a python client does, for a person to type.
 
 They hold no single quote, so that a shell's quotes can hold them.
 """
@@ -10,6 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from chaos.agent.endpoint import EXPERIMENT, family_of
+from chaos.stepwise import AF, SOCK
+
 SERVES = [
     "    try:",
     "        while data := connection.recv(65536): connection.sendall(data)",
@@ -17,6 +20,11 @@ SERVES = [
 ]
 READS = [line.replace("connection.sendall(data)", "pass") for line in SERVES]
 CLOSES = ["    connection.close()"]
+VANISHES = [
+    '    deaf = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0))  # BPF: accept nothing',
+    '    connection.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(deaf)))',
+    "    signal.pause()",
+]
 LINGER = ['    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))']
 REPAIR = ["    connection.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR"]
 DOES = {
@@ -25,20 +33,27 @@ DOES = {
     "close": CLOSES,
     "abort": LINGER + CLOSES,
     "forget": REPAIR + CLOSES,
+    "vanish": VANISHES,
 }
-ACTS = ("close", "abort", "forget")
+ACTS = ("close", "abort", "forget", "vanish")
+ECHOES = "while True: sock.sendto(*sock.recvfrom(65536))"
+"""A server of datagrams."""
 
 
 def listener(said: Mapping[str, Any]) -> str:
     """A listener as the operation `listener` starts it (chaos/agent/listener.py)."""
-    address = f'("{said["address"]}", {said["port"]})'
-    family = "socket.AF_INET6" if ":" in said["address"] else "socket.AF_INET"
+    if said["kind"] != "stream":
+        return datagrams(said)
+    address, family = _address(said), f"socket.{AF[family_of(said['address'])]}"
     lines = [
-        "import signal, socket, struct",
-        f"listener = socket.create_server({address}, family={family}, backlog={said['backlog']})",
-    ]
-    if said["fill"]:
-        lines.append(f"fill = [socket.create_connection({address}) for _ in range({said['fill']})]")
+        "import ctypes, signal, socket, struct",
+        f"listener = socket.socket({family})",
+        "listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)",
+        f"listener.bind({address})",
+        f"listener.listen({said['backlog']})",
+        f"fill = [socket.socket({family}) for _ in range({said['fill']})]",
+        f"for sock in fill: sock.connect({address})",
+    ][: 7 if said["fill"] else 5]
     if said["do"] == "never-accept":
         return "\n".join([*lines, "signal.pause()  # and never accept()"])
     lines += ["while True:", "    connection, peer = listener.accept()"]
@@ -48,42 +63,48 @@ def listener(said: Mapping[str, Any]) -> str:
     return "\n".join(lines + DOES[said["do"]])
 
 
-def client(job: Mapping[str, Any]) -> str:
-    """The `socket` client, step by step (chaos/agent/connect.py)."""
-    family = "socket.AF_INET6" if job["family"] == "ipv6" else "socket.AF_INET"
-    lines = ["import errno, select, socket, time", f"sock = socket.socket({family})"]
-    if job["bind"]:
-        lines.append(f'sock.bind(("", {job["bind"]}))')
-    if job["mode"] == "timeout":
-        lines.append(f"sock.settimeout({job['timeout']})")
-    request = json.dumps(job["request"].lstrip(".").replace(job["expects"], "hello"))
-    steps = {
-        "connect": _connect(job),
-        "send": [f'sock.sendall(b{request}.rjust({len(job["request"])}, b"."))'],
-        "recv": [
-            'answer = b""',
-            'while b"hello" not in answer and (data := sock.recv(65536)): answer += data',
-            "print(answer[-80:])",
-        ],
-        "hold": ["time.sleep(1)  # look meanwhile: ss -tan; ss -ltn"],
-    }
-    for step in job["steps"]:
-        waits = [f"time.sleep(1)  # wait for {step['wait']}"] if isinstance(step, dict) else []
-        lines += waits or steps[step]
+def datagrams(said: Mapping[str, Any]) -> str:
+    """A server of datagrams as the operation `listener` starts it (chaos/agent/datagrams.py)."""
+    family, kind = family_of(said["address"]), said["kind"]
+    protocol = f", {EXPERIMENT}" if kind == "raw" and family != "local" else ""
+    headed = kind == "raw" and family == "ipv4"
+    echo = "data, peer = sock.recvfrom(65536); sock.sendto(data[(data[0] & 15) * 4:], peer)"
+    return "\n".join(
+        [
+            "import signal, socket",
+            f"sock = socket.socket(socket.{AF[family]}, socket.{SOCK[kind]}{protocol})",
+            f"sock.bind({_address(said)})",
+            (f"while True: {echo}" if headed else ECHOES) if said["do"] == "serve" else "signal.pause()",
+        ]
+    )
+
+
+def occupant(said: Mapping[str, Any]) -> str:
+    """Who has a port, as the operation `occupy` starts it."""
+    family = AF[family_of(said["address"])]
+    lines = ["import signal, socket", f"sock = socket.socket(socket.{family}, socket.{SOCK[said['kind']]})"]
+    lines.append(f"sock.bind({_address(said)})")
+    return "\n".join([*lines, *(["sock.listen(1)"] if said["kind"] == "stream" else []), "signal.pause()"])
+
+
+def crossing(said: Mapping[str, Any]) -> str:
+    """Who dials at the same time, as the operation `crossing` starts it."""
+    here, there = (f'("{end[0]}", {end[1]})' for end in (said["here"], said["there"]))
+    lines = [
+        "import socket",
+        "while True:",
+        f"    sock = socket.socket(socket.{AF[family_of(str(said['here'][0]))]})",
+        "    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)",
+        f"    sock.bind({here})",
+        f"    if sock.connect_ex({there}): sock.close(); continue",
+        "    while data := sock.recv(65536): sock.sendall(data)",
+    ]
     return "\n".join(lines)
 
 
-def _connect(job: Mapping[str, Any]) -> list[str]:
-    goal = f'("{job["host"]}", {job["port"]})'
-    if job["mode"] != "nonblocking":
-        return [f"sock.connect({goal})"]
-    return [
-        "sock.setblocking(False)",
-        f"print(errno.errorcode[sock.connect_ex({goal})])",
-        f"print(select.select([], [sock], [], {job['timeout']}))",
-        "print(errno.errorcode.get(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))",
-        f"sock.settimeout({job['timeout']})",
-    ]
+def _address(said: Mapping[str, Any]) -> str:
+    address = said["address"]
+    return json.dumps(address) if address.startswith("/") else f'("{address}", {said["port"]})'
 
 
 def function(job: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chaos import wire as language
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chaos.packets import Packet
     from chaos.scenario import Accepted, Expect
 
+_SEGMENTS = ("tcp", "udp", "raw")
 _TABLES = ("TcpExt", "Tcp", "IpExt", "Ip", "Icmp", "IcmpMsg", "Udp", "MPTcpExt", "")
 
 
@@ -31,9 +32,22 @@ def sanity(evidence: Evidence) -> Iterator[Finding]:
         if not _is_from(node, packets, evidence):
             yield unknown(f"capture at {node}", "the client's segments go the wrong way for this node")
     at_client = evidence.packets.get(evidence.client)
-    reached = at_client is None or any(flow.final_ack for flow in flows(at_client))
-    if evidence.outcome.error == "ok" and not reached:
-        yield unknown(f"capture at {evidence.client}", "the client says ok, and no handshake was completed")
+    if evidence.outcome.error == "ok" and at_client is not None:
+        yield from (unknown(f"capture at {evidence.client}", doubt) for doubt in _unreached(evidence, at_client))
+
+
+def _unreached(evidence: Evidence, packets: Sequence[Packet]) -> Iterator[str]:
+    """Why the client cannot be ok: what it says to have done is not on the wire. Of no wire nothing is asked."""
+    if evidence.local or evidence.outcome.looped:
+        return
+    if evidence.type == "stream":
+        if not any(flow.final_ack for flow in flows(packets)):
+            yield "the client says ok, and no handshake was completed"
+        return
+    ways = {direction(packet, opener(packets)) for packet in packets if packet.icmp is None}
+    for call, way, what in (("send", ">", "sent"), ("recv", "<", "received")):
+        if call in evidence.outcome.calls and way not in ways:
+            yield f"the client says ok, and nothing was {what}"
 
 
 def _is_from(node: str, packets: tuple[Packet, ...], evidence: Evidence) -> bool:
@@ -41,7 +55,7 @@ def _is_from(node: str, packets: tuple[Packet, ...], evidence: Evidence) -> bool
     if node not in (evidence.client, evidence.server):
         return True
     client = opener(packets)
-    sent = [packet for packet in packets if packet.protocol == "tcp" and direction(packet, client) == ">"]
+    sent = [packet for packet in packets if packet.protocol in _SEGMENTS and direction(packet, client) == ">"]
     return all(packet.outgoing == (node == evidence.client) for packet in sent)
 
 
@@ -109,11 +123,15 @@ def local(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
     if expect.local is None:
         return
     found = flows(evidence.packets.get(evidence.client, ()))
-    if evidence.outcome.local is None or evidence.ephemeral is None or not found:
+    outcome = evidence.outcome
+    if outcome.local is None or evidence.ephemeral is None or not (found or outcome.looped):
         yield unknown("local", "the client's own end was not read, or sent nothing")
         return
-    (address, port), (low, high), key = evidence.outcome.local, evidence.ephemeral, found[-1].key
-    if (address, port) != (key.client, key.client_port):
+    (address, port), (low, high) = outcome.local, evidence.ephemeral
+    if expect.local.peer == "itself" and not outcome.looped:
+        yield mismatch("local.peer", "itself", outcome.peer or "no other end")
+    key = found[-1].key if found else None
+    if key is not None and (address, port) != (key.client, key.client_port):
         yield mismatch("local", f"{key.client} port {key.client_port}, as in the packets", f"{address} port {port}")
     if expect.local.port == "ephemeral" and not low <= port <= high:
         yield mismatch("local.port", f"one of {low}..{high}", port)

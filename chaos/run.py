@@ -19,7 +19,7 @@ from chaos.backends.channel import everywhere
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
-from chaos.conversation import conversation, flows
+from chaos.conversation import conversation, datagrams, flows
 from chaos.counters import Rise, Tables
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
@@ -32,6 +32,8 @@ BASELINE = 1.0
 """Seconds within which the network must work before anything is armed; a busy machine may miss once."""
 RECOVERY = 5.0
 """Seconds within which the network must work again after the faults were withdrawn."""
+UNREPEATED = 1.2
+"""Seconds in which a datagram is answered or lost; the kernel asks for a neighbour a second time after one (arp(7))."""
 LANDING = 0.005
 """Seconds beyond half a round trip in which the attempt's last segments still arrive at the other end."""
 SYSCTLS = ("tcp_syn_retries", "tcp_syn_linear_timeouts", "tcp_rto_max_ms")
@@ -158,7 +160,8 @@ class Run:
         self._clock.lap("quiesce")
 
     def _baseline(self) -> Leg:
-        deadline = time.monotonic() + BASELINE
+        """A probe with a clock of its own may be late by that once more."""
+        deadline = time.monotonic() + BASELINE + (getattr(self._probe, "timeout", None) or 0.0)
         while not (leg := self.leg("baseline")).ok and time.monotonic() < deadline:
             pass
         return leg
@@ -226,6 +229,8 @@ def probe_of(case: Case) -> Client:
     if case.probe == "client" and not isinstance(client, Socket):
         return client
     probe = client.healthy() if isinstance(client, Socket) else Socket(node=client.node)
+    if case.setting.type != "stream" and probe.mode == "blocking":
+        probe = replace(probe, mode="timeout", timeout=UNREPEATED)  # nobody sends a datagram again
     return replace(probe, steps=("connect",)) if service is not None and service.product else probe  # it has no echo
 
 
@@ -239,9 +244,9 @@ class Watch:
             sampler.expect("ready")
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
         values = lab.nodes[case.setting.client].call("sysctl", read=[*names, PORTS])
-        self.schedule = from_sysctls(
-            {name.rpartition("/")[2]: values[name] for name in names if name in values}, lab.unit
-        )
+        found = {name.rpartition("/")[2]: values[name] for name in names if name in values}
+        own = case.client.overrides if isinstance(case.client, Socket) else {}
+        self.schedule = from_sysctls({**found, **own}, lab.unit)
         low, high = map(int, values[PORTS].split())
         self._ephemeral = (low, high)
         self._queues: dict[str, QueueLength] = {}
@@ -256,7 +261,8 @@ class Watch:
     def _look(self) -> None:
         """Read the queues and have every sampler look, while nothing moves."""
         for node in self._case.expect.queues:
-            queue = self._lab.nodes[node].call("queue", port=self._port(node))
+            path = {"path": self._case.setting.pathname} if self._case.setting.local else {}
+            queue = self._lab.nodes[node].call("queue", port=self._port(node), **path)
             if queue is not None:
                 self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
         for sampler in self._samplers.values():
@@ -288,6 +294,8 @@ class Watch:
             queues=self._queues,
             kernel={node: Rise(self._before[node], after[node]) for node in after},
             ephemeral=self._ephemeral,
+            type=setting.type,
+            local=setting.local,
             accepts=tuple(_accept(each) for each in lab.accepts() if each["returned_ns"] >= outcome.started_ns),
         )
 
@@ -302,7 +310,8 @@ class Watch:
         if setting.proxied and node == setting.listen.node:
             client, target, port = lab.nodes[setting.target.node].address, lab.nodes[node].address, setting.listen.port
         until = packets[-1].time_ns if packets else outcome.returned_ns
-        return conversation(packets, client, target, port, outcome.started_ns, until)
+        of_type = conversation if setting.type == "stream" else datagrams
+        return of_type(packets, client, target, port, outcome.started_ns, until)
 
     def _log(self, node: str) -> StateLog:
         self._samplers[node].tell({"stop": True})

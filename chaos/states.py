@@ -89,8 +89,8 @@ def _of(way: str, names: Sequence[str]) -> list[str]:
 _ENDS = (">rst", "<rst", ">fin", "<fin")
 
 _SPANS = {
-    "SYN_SENT": ((">syn",), ("<syn-ack", *_ENDS)),
-    "SYN_RECV": (("<syn-ack",), ("final", *_ENDS)),
+    "SYN_SENT": ((">syn",), ("<syn-ack", "<syn", *_ENDS)),
+    "SYN_RECV": (("<syn-ack", "<syn"), ("final", *_ENDS)),
     "ESTABLISHED": (("final",), _ENDS),
 }
 """State: the packets that begin it, the packets that end it (RFC 9293, section 3.3.2, figure 5)."""

@@ -74,6 +74,16 @@ def surfaces(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
     yield from _program(wanted, outcome)
 
 
+def calls(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
+    """Every system call of the socket client, in order, with the error that it came to."""
+    if expect.calls is None:
+        return
+    if evidence.outcome.error == "hang":
+        yield unknown("calls", "the client was killed before it could tell")
+    elif expect.calls != evidence.outcome.calls:
+        yield mismatch("calls", ", ".join(expect.calls), ", ".join(evidence.outcome.calls) or "none")
+
+
 def _program(wanted: Surfaces, outcome: Outcome) -> Iterator[Finding]:
     if wanted.exit is not None:
         if outcome.exit is None:

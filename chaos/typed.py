@@ -44,8 +44,8 @@ _YES_OR_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "f
 
 
 def key_of(field: str) -> str:
-    """The YAML key of a dataclass field."""
-    return field if field in FOREIGN else field.rstrip("_").replace("_", "-")
+    """The YAML key of a dataclass field; one in capitals is the kernel's own name of something."""
+    return field if field in FOREIGN or field.isupper() else field.rstrip("_").replace("_", "-")
 
 
 def adapter(cls: type) -> TypeAdapter[Any]:

@@ -10,6 +10,10 @@ here reaches into the product: faults see a lab through the protocol of chaos.mo
     bystander           the fault is real and acts at a third node, off the path
     armed too late      the fault is armed when the attempt has returned
     no listener         nobody ever listened, so that the right error comes for the wrong reason
+    another type        who listens has a socket of another type than the one that dials
+    own doing undone    the client's own options, privileges or steps are an ordinary client's
+    first step gone     nothing is wrong with the network: the step is missing that the failing one needs
+    failing step gone   nothing is wrong with the network: the step is missing that would fail
     another errno       the expectation names an error that did not come
     wrong node          healthy: another node's capture is shown as the client's
     segment lost        healthy: one segment of the handshake is missing from the evidence
@@ -25,7 +29,9 @@ from typing import Any, cast
 
 from chaos.backends.lab import AgentLab, OurListener
 from chaos.check import Leg, Verdict, check
+from chaos.clients.socket import Socket
 from chaos.conversation import segment
+from chaos.errors import LabError
 from chaos.evidence import Evidence
 from chaos.model import ROUTER, Armed, Endpoint, Fault, Lab, Listener, Service, Setting
 from chaos.packets import Packet
@@ -33,7 +39,7 @@ from chaos.run import Backend, Result
 from chaos.scenario import Case
 
 BYSTANDER = "bystander"
-OFF_PATH = ("route", "no-neighbour", "link-down", "wrong-address")
+OFF_PATH = ("route", "no-neighbour", "link-down", "wrong-address", "socket-file")
 """Faults of a node's way and not of a port's."""
 
 
@@ -53,12 +59,19 @@ def mutants(case: Case) -> Iterator[Mutant]:
     yield Mutant(case, "control", run=(case, _as_it_is))
     yield from _of_faults(case)
     yield Mutant(case, "no listener", run=(case, WithoutListener))
+    yield from _of_the_client(case)
     yield Mutant(case, "another errno", ask=_another_errno)
     healthy: dict[str, Callable[[Result], list[tuple[str, Verdict]]]]
     healthy = {"wrong node": _wrong_node, "segment lost": _segment_lost, "j off": _j_off, "k off": _k_off}
     for name, ask in healthy.items():
         if case.faults:
             yield Mutant(case, name, why_not="not a healthy network")
+        elif (not case.expect.wire and (case.setting.local or case.expect.error != "ok")) or _is_silent(case):
+            yield Mutant(case, name, why_not="nothing is on the wire")
+        elif name.endswith("off") and case.setting.type != "stream":
+            yield Mutant(case, name, why_not="a datagram has no sequence number")
+        elif name.endswith("off") and not _shakes_hands(case):
+            yield Mutant(case, name, why_not="no whole handshake")
         else:
             yield Mutant(case, name, ask=ask)
 
@@ -68,12 +81,47 @@ def _of_faults(case: Case) -> Iterator[Mutant]:
     for name, wrap in (("another port", _elsewhere), ("bystander", _beside), ("armed too late", Late)):
         if name == "another port":
             yield _plain(case, "fault removed", replace(case, faults=()))
-        if name == "another port" and case.faults and all(kind in OFF_PATH for kind, _ in case.faults):
+        portless = case.setting.type == "raw" or all(kind in OFF_PATH for kind, _ in case.faults)
+        if name == "another port" and case.faults and portless:
             yield Mutant(case, name, why_not="the fault knows no port")
             continue
         setting = _with_bystander(case) if name == "bystander" else case.setting
         faults = tuple((kind, wrap(fault)) for kind, fault in case.faults)
         yield _plain(case, name, replace(case, setting=setting, faults=faults))
+
+
+def _is_silent(case: Case) -> bool:
+    """Whether the scenario says that nothing is on the wire."""
+    return case.expect.wire.get(case.setting.client) == ()
+
+
+def _shakes_hands(case: Case) -> bool:
+    """Whether the client expects to be answered, or does not look at the wire."""
+    lines = case.expect.wire.get(case.setting.client)
+    return lines is None or any(line.startswith("< syn-ack") for line in lines)
+
+
+def _of_the_client(case: Case) -> Iterator[Mutant]:
+    """What the client does to itself, not done."""
+    setting, client = case.setting, case.client
+    if setting.local or setting.type != "stream":
+        yield Mutant(case, "another type", run=(case, OfAnotherType))
+    else:
+        yield Mutant(case, "another type", why_not="TCP")
+    names = ("own doing undone", "first step gone", "failing step gone")
+    if not isinstance(client, Socket):
+        yield from (Mutant(case, name, why_not="not our socket") for name in names)
+        return
+    ordinary = replace(client, options=Socket().options, privileges="all", bind=client.healthy().bind)
+    ordinary = ordinary if case.faults else client.healthy()
+    run = None if ordinary == client else (replace(case, client=ordinary), _as_it_is)
+    yield Mutant(case, names[0], run=run, why_not=None if run else "an ordinary client")
+    failing = len(client.steps) if case.expect.step is None else case.expect.step
+    for name, steps in zip(names[1:], (client.steps[1:], client.steps[: failing - 1]), strict=True):
+        if case.faults or case.expect.error == "ok":
+            yield Mutant(case, name, why_not="the network's doing")
+        else:
+            yield Mutant(case, name, run=(replace(case, client=replace(client, steps=steps)), _as_it_is))
 
 
 def _plain(case: Case, name: str, mutated: Case) -> Mutant:
@@ -129,7 +177,9 @@ class Aside:
         setting = lab.setting
         listen = replace(setting.listen, node=self.node(setting), port=setting.listen.port + self.offset)
         target = replace(setting.target, port=setting.target.port + self.offset)
-        return self.fault.inject(cast("Lab", SquintingLab(lab, replace(setting, listen=listen, target=target))))
+        bound = setting.bound and setting.bound + self.offset
+        mistaken = replace(setting, listen=listen, target=target, bound=bound)
+        return self.fault.inject(cast("Lab", SquintingLab(lab, mistaken)))
 
 
 class SquintingLab:
@@ -154,8 +204,10 @@ class SquintingLab:
             return
         listen = self.setting.listen
         node = self._lab.nodes[listen.node]
-        asked = {"backlog": listen.backlog, "speaks": listen.speaks, "after": "accept", "fill": 0} | behaviour
-        listener = OurListener(cast("Any", node), {"do": do, "address": node.address, "port": listen.port, **asked})
+        asked: dict[str, Any] = {"backlog": listen.backlog, "speaks": listen.speaks, "after": "accept", "fill": 0}
+        asked |= {"kind": self.setting.type, "port": listen.port, "do": do, **behaviour}
+        address = self.setting.pathname if self.setting.local else node.address
+        listener = OurListener(cast("Any", node), {"address": address, **asked})
         try:
             yield listener
         finally:
@@ -184,12 +236,14 @@ class _TooLate:
         self._armed: Armed | None = None
 
     def hits(self) -> int:
-        self._armed = self._arm()
+        try:
+            self._armed = self._arm()
+        except LabError:
+            return 0  # what the client holds by now, nobody else can take
         return self._armed.hits()
 
     def unproven(self, evidence: Evidence) -> str | None:
-        assert self._armed is not None
-        return self._armed.unproven(evidence)
+        return self._armed.unproven(evidence) if self._armed else "it could not be armed any more"
 
 
 class WithoutListener:
@@ -201,6 +255,19 @@ class WithoutListener:
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
         with self._backend.start(setting) as lab, lab.listening(do="absent"):
+            yield lab
+
+
+class OfAnotherType:
+    """A backend in whose labs streams listen for datagrams, and a datagram socket waits for streams."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @contextmanager
+    def start(self, setting: Setting) -> Iterator[AgentLab]:
+        kind = "datagram" if setting.type == "stream" else "stream"
+        with self._backend.start(setting) as lab, lab.listening(do="serve", kind=kind):
             yield lab
 
 
@@ -243,17 +310,28 @@ def _segment_lost(result: Result) -> list[tuple[str, Verdict]]:
     for node in result.case.expect.wire or [result.evidence.client]:
         packets = result.evidence.packets[node]
         for index, packet in enumerate(packets):
-            if index < 3 or _acknowledged(packet, packets[index:]):
+            bare = segment(packet) == "ack" and not result.case.expect.wire  # the next segment says the same
+            if (index < 3 and not bare) or _acknowledged(packet, packets):
                 less = (*packets[:index], *packets[index + 1 :])
                 found.append((f"{segment(packet)} {index} at {node}", _with(result, {node: less})))
     return found
 
 
-def _acknowledged(packet: Packet, later: Sequence[Packet]) -> bool:
-    """Whether the other end acknowledged this segment's last byte (RFC 9293, section 3.4: modulo 2^32)."""
+def _acknowledged(packet: Packet, packets: Sequence[Packet]) -> bool:
+    """Whether this segment's last byte was acknowledged (RFC 9293, section 3.4), and no other one carried any of it."""
     end = packet.seq + packet.length
-    answers = [it for it in later if it.src == packet.dst and "ACK" in it.flags]
-    return packet.length > 0 and any((it.ack - end) % 2**32 < 2**31 for it in answers)
+    answers = [it for it in packets if it.src == packet.dst and "ACK" in it.flags and it.time_ns >= packet.time_ns]
+    return (
+        packet.length > 0 and not _repeated(packet, packets) and any((it.ack - end) % 2**32 < 2**31 for it in answers)
+    )
+
+
+def _repeated(packet: Packet, packets: Sequence[Packet]) -> bool:
+    """Whether bytes of this segment are in another one, as on a busy machine that sends again what was not lost."""
+    others = [it for it in packets if it is not packet and it.src == packet.src and it.length]
+    return any(
+        (packet.seq - it.seq) % 2**32 < it.length or (it.seq - packet.seq) % 2**32 < packet.length for it in others
+    )
 
 
 def _j_off(result: Result) -> list[tuple[str, Verdict]]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from chaos import kinds, wire
+from chaos.clients._steps import Options, To, Word
 from chaos.faults.toxic import ATTRIBUTES
 from tests.shipped import ROOT, files, name, results
 
 HANDSHAKE = ROOT / "docs" / "handshake.md"
 NAMED = re.compile(r"`((?:handshake|timeout|refused|reset|eof|unreachable|backlog)/[a-z0-9-]+)`")
+OF_SOCKETS = ("connect/", "established/", "udp/", "raw/", "unix/", "domains/")
 QUOTED = re.compile(r"```packets (\S+)(?: (\S+))?\n(.*?)```", re.DOTALL)
 TIME = re.compile(r"^ *[\d.]+ ms *")
 
@@ -32,7 +36,7 @@ def without_times(lines: Iterable[str]) -> list[str]:
 
 def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
     named = set(NAMED.findall(HANDSHAKE.read_text()))
-    elsewhere = ("timeout/default-schedule", "toxiproxy/")  # docs/toxiproxy.md
+    elsewhere = ("timeout/default-schedule", "toxiproxy/", *OF_SOCKETS)  # docs/toxiproxy.md, docs/sockets.md
     shipped = {name(file) for file in files() if not name(file).startswith(elsewhere)}
     assert named == shipped
 
@@ -67,6 +71,15 @@ def test_the_architecture_page_is_short_and_names_only_what_is_there() -> None:
     named = re.findall(r"`((?:chaos|tests|scenarios|compose|docs|benchmarks|scripts)/[A-Za-z0-9_./-]*)`", page)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_sockets_page_names_its_scenarios_and_every_word_of_the_client() -> None:
+    page = (ROOT / "docs" / "sockets.md").read_text()
+    named = set(re.findall(rf"`((?:{'|'.join(OF_SOCKETS)})[a-z0-9-]+)`", page))
+    assert named == {name(file) for file in files() if name(file).startswith(OF_SOCKETS)}
+    words = [*get_args(Word), *(field.name for field in fields(Options))]
+    words += [f"{{connect: {place}}}" for place in get_args(get_type_hints(To)["connect"])]
+    assert [word for word in words if f"`{word}" not in page and f"{word}`" not in page] == []
 
 
 def test_the_toxiproxy_page_names_its_scenarios_and_every_toxic() -> None:

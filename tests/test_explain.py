@@ -122,7 +122,7 @@ def test_what_was_foretold_happened(key: tuple[str, str]) -> None:
         [result] = side_by_side([case])
     assert isinstance(result, Result)
     assert differences(predict(case), result) == []
-    assert result.schedule in (None, schedule(case.setting)), "the sysctls in force are those of the lab"
+    assert result.schedule in (None, schedule(case.setting, case.client)), "the sysctls in force are those of the lab"
 
 
 @pytest.mark.parametrize("key", SHIPPED, ids=named)

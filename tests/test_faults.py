@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from chaos.backends.fake import Fake, Operation
 from chaos.backends.lab import AgentLab
 from chaos.effect import Effect
 from chaos.errors import CommandFailed, LabError
-from chaos.model import Armed, Endpoint, Family, Fault, Setting
+from chaos.model import Armed, Endpoint, Family, Fault, Listen, Setting
 
 SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
+PATH = "/run/connect-chaos/client.8080"
 SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
 
 # kind and parameters (with `family` where it is not IPv4): what is asked of the nodes to arm it, questions left out.
@@ -67,6 +69,33 @@ ARMING: dict[str, list[str]] = {
     ],
     "link-down {at: client}": ["client link eth0 down"],
     "link-down {at: router}": ["router link to-server down"],
+    "drop {at: client, segment: any, socket: datagram}": [
+        "client iptables -A OUTPUT -p udp --dport 8080 -j DROP",
+        "client iptables -A INPUT -p udp --sport 8080 -j DROP",
+    ],
+    "drop {at: server, segment: any, socket: raw, family: ipv6}": [
+        "server ip6tables -A INPUT -p 253 -j DROP",
+        "server ip6tables -A OUTPUT -p 253 -j DROP",
+    ],
+    "closed-port {at: server, socket: datagram}": ["server listener ends"],
+    "vanish {at: server, after: data}": ["server listener ends", "server listener vanish data 128 0"],
+    "port-taken {at: client}": ["client occupy 198.18.1.2 5555 stream"],
+    "simultaneous-open {at: server}": [
+        "server listener ends",
+        "server crossing 198.18.2.2 8080 to 198.18.1.2 5555",
+    ],
+    "socket-file {at: client, state: missing}": ["client listener ends", f"client pathname {PATH} unlink"],
+    "socket-file {at: client, state: stale}": ["client listener ends"],
+    "socket-file {at: client, state: forbidden}": [
+        "client listener ends",
+        "client listener serve accept 128 0",
+        f"client pathname {PATH} mode 0",
+    ],
+    "socket-file {at: client, state: other-type}": [
+        "client listener ends",
+        "client listener serve accept 128 0 datagram",
+    ],
+    "socket-file {at: client, state: full}": ["client listener ends", "client listener never-accept accept 1 2"],
     "proxy-down {}": ["toxiproxy enable chaos False"],
     "toxic {type: latency, latency: 200ms}": [
         "toxiproxy add chaos latency downstream 1.0 {'latency': 200, 'jitter': 0}",
@@ -89,7 +118,12 @@ def parsed(name: str) -> tuple[Fault, Setting]:
     kind, _, text = name.partition(" ")
     parameters = yaml.safe_load(text)
     family: Family = parameters.pop("family", "ipv4")
-    return kinds.fault(kind, parameters), setting(family, inside=kind in ("toxic", "proxy-down"))
+    where = replace(
+        setting(family, inside=kind in ("toxic", "proxy-down")), type=parameters.pop("socket", "stream"), bound=5555
+    )
+    if kind == "socket-file":
+        where = replace(where, local=True, listen=Listen("client"))
+    return kinds.fault(kind, parameters), where
 
 
 def setting(family: Family = "ipv4", *, inside: bool = False) -> Setting:
@@ -126,10 +160,23 @@ def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} link {said['interface']} {said['do']}"
     elif it.name == "names":
         yield f"{node} names {said['hosts'].strip().replace(chr(10), '/')}"
-    elif it.name == "listener":
-        yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}"
     elif it.name == "quiesce":
         yield f"{node} quiesce"
+    else:
+        yield from _of_sockets(node, it, said)
+
+
+def _of_sockets(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if it.name == "pathname" and len(said) > 1:
+        yield f"{node} pathname {said['path']} {'unlink' if 'unlink' in said else 'mode ' + str(said['mode'])}"
+    elif it.name == "listener":
+        other = "" if said["kind"] == "stream" else f" {said['kind']}"
+        yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}{other}"
+    elif it.name == "occupy":
+        yield f"{node} occupy {said['address']} {said['port']} {said['kind']}"
+    elif it.name == "crossing":
+        (here, port), (there, dialled) = said["here"], said["there"]
+        yield f"{node} crossing {here} {port} to {there} {dialled}"
 
 
 def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
@@ -248,7 +295,7 @@ def test_packet_faults_count_what_their_rules_matched(name: str) -> None:
     assert armed_hits(name) == 0
 
 
-@pytest.mark.parametrize("kind", ["abort", "forget", "close", "silent"])
+@pytest.mark.parametrize("kind", ["abort", "forget", "close", "silent", "vanish"])
 def test_faults_of_the_listener_count_the_connections_it_acted_on(kind: str) -> None:
     assert armed_hits(f"{kind} {{at: server}}", server={"acted": 2}) == 2
     assert armed_hits(f"{kind} {{at: server}}") == 0
@@ -257,6 +304,16 @@ def test_faults_of_the_listener_count_the_connections_it_acted_on(kind: str) -> 
 def test_never_accept_counts_the_queue() -> None:
     assert armed_hits("never-accept {at: server}", server={"queue": {"accept": 1, "backlog": 128}}) == 1
     assert armed_hits("never-accept {at: server}") == 0
+
+
+def test_a_simultaneous_open_counts_the_connections_that_came_of_it() -> None:
+    assert armed_hits("simultaneous-open {at: server}", server={"acted": 1}) == 1
+    assert armed_hits("simultaneous-open {at: server}") == 0
+
+
+@pytest.mark.parametrize("name", ["port-taken {at: server}", "port-taken {at: router}"])
+def test_a_port_of_another_node_is_nobody_s_business(name: str) -> None:
+    assert armed_hits(name) == 0
 
 
 def test_nothing_seen_is_no_hit() -> None:

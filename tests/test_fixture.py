@@ -61,7 +61,7 @@ def test_the_error_of_the_block_is_not_covered(chaos_lab: Labs) -> None:
         ({"dropp": {}}, r"chaos_lab: unknown fault `dropp` \(did you mean 'drop'\?\)"),
         ({"drop": {"segment": "sin"}}, r"chaos_lab: drop\.segment.*did you mean 'syn'"),
         ({"drop": {"segment": "syn", "at": "srver"}}, r"no node `srver`"),
-        ({"family": "ipv5"}, r"family: expected 'ipv4' or 'ipv6'"),
+        ({"family": "ipv5"}, r"family: expected 'ipv4', 'ipv6' or 'local'"),
         ({"client": "sockets"}, r"unknown client `sockets`"),
     ],
 )

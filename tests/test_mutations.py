@@ -119,7 +119,9 @@ def _tried(mutant: Mutant, result: Result) -> Row:
 def _untried(mutant: Mutant, result: Result) -> str | None:
     """Without a listener the baseline is what fails; and a client that waits for a fault in vain has been tried."""
     reasons = "; ".join(result.verdict.reasons)
-    if result.evidence is not None or mutant.mutation == "no listener" or "in vain: the listener to act" in reasons:
+    without_baseline = mutant.mutation in ("no listener", "another type")
+    in_vain = "in vain: the listener to act" in reasons or "in vain: '< " in reasons
+    if result.evidence is not None or without_baseline or in_vain:
         return None
     return reasons
 

@@ -164,6 +164,12 @@ NORMAL: Mapping[str, Callable[[str], str]] = {
         ("unreachable/no-route", "Network is unreachable"),
         ("unreachable/router-route", "No route to host"),
         ("unreachable/link-down", "Network is unreachable"),
+        ("connect/port-in-use", "Address already in use"),
+        ("connect/link-local-without-scope", "EINVAL"),
+        ("udp/port-unreachable", "Connection refused"),
+        ("raw/without-privilege", "Operation not permitted"),
+        ("unix/no-listener", "Connection refused"),
+        ("domains/every-socket", "hello"),
     ],
 )
 def test_typed_in_it_is_the_lab(name: str, says: str, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_thousands_of_segments_are_matched_in_linear_time() -> None:
         (">", "names no segment"),
         ("> syn x0", "'x0' can match nothing"),
         ("> syn x3..1", "'x3..1' can match nothing"),
-        ("> syn 2", "expected a count (x2, x1..3) or seq=, ack=, len=, got '2'"),
+        ("> syn 2", "expected a count (x2, x1..3) or seq=, ack=, len=, win=, got '2'"),
         ("> syn sec=j", "(did you mean 'seq'?)"),
         ("> syn seq=j+", "expected a number, a name or name+1 behind 'seq=', got 'j+'"),
         ("> syn seq=4294967296", "expected a number"),

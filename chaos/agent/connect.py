@@ -7,58 +7,61 @@ nothing to the conversation; told {"release": true} the child forgets them silen
 
 from __future__ import annotations
 
-import errno
-import os
+import contextlib
 import select
+import signal
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from chaos.agent import diag
+from chaos.agent import diag, privileges
+from chaos.agent.dialling import Dialling
+from chaos.agent.said import Failed, name_of, surfaced
 from chaos.agent.serve import Agent, Pipe
 
 
 def run(agent: Agent, **job: Any) -> int:
     """Start an attempt; returns the child's number.
 
-    job: host, port, family, mode, timeout (None: none), bind (port or None), steps, request, expects (base64 is not
-    needed: text). Events: {"waiting": text, "step": n} (told {"go": true} it goes on), {"holding": n} likewise, and
-    at the end {"outcome": {"error", "phase", "step", "chain", "started_ns", "returned_ns", "waited_ns", "local"}}.
+    job: host, port, path (of a `local` target), family, type, mode, timeout (None: none), options, privileged,
+    bind (None, or [address or "", port]), own (this node's address), stranger (an address of the other family), steps,
+    request, expects (text). A step is {name: argument or None}.
+    Events: {"waiting": text, "step": n} (told {"go": true} it goes on), {"holding": n} likewise, and at the end
+    {"outcome": {"error", "phase", "step", "chain", "calls", "started_ns", "returned_ns", "waited_ns", "local",
+    "peer"}}.
     """
-    return agent.thread(lambda pipe: Attempt(job, pipe).play())
+    start = agent.fork if of_its_own(job) else agent.thread
+    return start(lambda pipe: Attempt(job, pipe).play())
 
 
-class Failed(Exception):
-    """An error that is no exception of Python's: `error` is its name."""
-
-    def __init__(self, error: str, message: str) -> None:
-        self.error = error
-        super().__init__(message)
+def of_its_own(job: Mapping[str, Any]) -> bool:
+    """Whether it needs a process: privileges are to be dropped, or a signal must arrive in the middle of a call."""
+    return not job["privileged"] or any("interrupt" in step for step in job["steps"])
 
 
-class Attempt:
-    """One run of the steps. `phase` and `step` say where it is."""
+class Attempt(Dialling):
+    """One run of the steps; `step` says at which of them it is, from 1."""
 
     def __init__(self, job: dict[str, Any], pipe: Pipe) -> None:
-        self._job, self._pipe = job, pipe
-        self._socket: socket.socket | None = None
-        self._phase: str | None = "resolve"
+        super().__init__(job)
+        self._pipe = pipe
         self._step = 0
         self._waited_ns = 0
-        self._local: list[Any] | None = None
 
     def play(self) -> None:
         """Run all steps, report, and wait to be released."""
         started_ns = time.time_ns()
         outcome: dict[str, Any] = {"error": "ok", "phase": None, "step": None, "chain": []}
         try:
-            for number, step in enumerate(self._job["steps"], 1):
-                self._step = number
-                self._perform(step)
+            with contextlib.nullcontext() if self._job["privileged"] else privileges.dropped():
+                for number, step in enumerate(self._job["steps"], 1):
+                    self._step = number
+                    self._perform(*step.popitem())
         except Exception as error:
             outcome = {"error": name_of(error), "phase": self._phase, "step": self._step, "chain": [surfaced(error)]}
         times = {"started_ns": started_ns, "returned_ns": time.time_ns(), "waited_ns": self._waited_ns}
-        outcome |= {**times, "local": self._local}
+        outcome |= {**times, **self._ends, "calls": self._calls}
         self._pipe.write({"outcome": outcome})
         while "release" not in self._pipe.next():
             pass
@@ -66,55 +69,25 @@ class Attempt:
             diag.forget(self._socket)
         self._pipe.write({"released": True})
 
-    def _perform(self, step: str | dict[str, str]) -> None:
-        if isinstance(step, dict):
-            self._wait({"waiting": step["wait"], "step": self._step})
+    def _perform(self, step: str, argument: Any) -> None:
+        if step == "wait":
+            self._wait({"waiting": argument, "step": self._step})
         elif step == "hold":
             self._wait({"holding": self._step})
+        elif step == "interrupt":
+            self._as_c_does = True
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.setitimer(signal.ITIMER_REAL, argument)
+        elif step in ("connect", "start"):
+            self._connect(argument or "target", once=step == "start")
         else:
-            {"connect": self._connect, "send": self._send, "recv": self._receive}[step]()
+            {"send": self._send, "recv": self._receive, "shutdown": self._shut_down, "eof": self._drain}[step]()
 
     def _wait(self, event: dict[str, Any]) -> None:
         began_ns = time.time_ns()
         self._pipe.write(event)
         self._pipe.next()
         self._waited_ns += time.time_ns() - began_ns
-
-    def _connect(self) -> None:
-        self._phase = "resolve"
-        family = socket.AF_INET6 if self._job["family"] == "ipv6" else socket.AF_INET
-        found = socket.getaddrinfo(self._job["host"], self._job["port"], family, socket.SOCK_STREAM)
-        self._phase = "connect"
-        self._socket = sock = socket.socket(family, socket.SOCK_STREAM)
-        if self._job["bind"] is not None:
-            sock.bind(("", self._job["bind"]))
-        if self._job["mode"] == "timeout":
-            sock.settimeout(self._job["timeout"])
-        elif self._job["mode"] == "nonblocking":
-            sock.setblocking(False)
-        try:
-            self._connect_to(sock, found[0][4])
-        finally:
-            self._local = list(sock.getsockname()[:2])
-
-    def _connect_to(self, sock: socket.socket, address: Any) -> None:
-        if self._job["mode"] != "nonblocking":
-            sock.connect(address)
-            return
-        number = sock.connect_ex(address)
-        if number == errno.EINPROGRESS:
-            self._poll(select.POLLOUT)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, os.strerror(number))
-
-    def _poll(self, events: int) -> None:
-        poll = select.poll()
-        assert self._socket is not None
-        poll.register(self._socket, events)
-        timeout = self._job["timeout"]
-        if not poll.poll(None if timeout is None else timeout * 1000):
-            raise TimeoutError("timed out")
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -126,37 +99,28 @@ class Attempt:
         sock = self._connected()
         if self._job["mode"] == "nonblocking":
             self._poll(select.POLLOUT)
-        sock.sendall(self._job["request"].encode())
+        self._called("send", lambda: sock.sendall(self._job["request"].encode()))
+
+    def _shut_down(self) -> None:
+        self._phase = "send"
+        self._called("shutdown", lambda: self._connected().shutdown(socket.SHUT_WR))
 
     def _receive(self) -> None:
+        self._called("recv", lambda: self._read(self._job["expects"].encode()))
+
+    def _drain(self) -> None:
+        """Read to the end of the stream, which is no failure here."""
+        with contextlib.suppress(Failed):
+            self._called("recv", lambda: self._read(None))
+
+    def _read(self, wanted: bytes | None) -> None:
+        """Read until these bytes have come; None: for ever. Raises Failed at the end of the stream."""
         self._phase = "receive"
-        sock, wanted, got = self._connected(), self._job["expects"].encode(), b""
-        while wanted not in got:
+        sock, got = self._connected(), b""
+        while wanted is None or wanted not in got:
             if self._job["mode"] == "nonblocking":
                 self._poll(select.POLLIN)
             data = sock.recv(1 << 16)
             if not data:
                 raise Failed("eof", f"end of stream after {len(got)} bytes")
             got += data
-
-
-def name_of(error: Exception) -> str:
-    """The name of an error: an errno's, an EAI_ name, `timeout`, `eof`."""
-    if isinstance(error, Failed):
-        return error.error
-    if isinstance(error, socket.gaierror):
-        names = [name for name in dir(socket) if name.startswith("EAI_") and getattr(socket, name) == error.errno]
-        return names[0] if names else "EAI_FAIL"
-    if isinstance(error, OSError) and (name := errno.errorcode.get(error.errno or 0)):
-        return name
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    raise error
-
-
-def surfaced(error: Exception) -> dict[str, str | None]:
-    """What a program that catches it sees."""
-    name = None
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
-        name = errno.errorcode.get(error.errno or 0)
-    return {"type": type(error).__qualname__, "message": str(error), "errno": name}

@@ -6,6 +6,7 @@ Layouts: include/uapi/linux/inet_diag.h. State names are the kernel's (include/n
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from chaos.agent.netlink import Netlink
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE = 19, 20, 2
+SO_ATTACH_FILTER, BPF_RET = 26, 0x06
 
 STATES = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT",
@@ -71,3 +73,13 @@ def forget(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()
+
+
+def deafen(sock: socket.socket) -> None:
+    """Have the kernel drop every segment that comes for this connection, as if the host were gone (socket(7)).
+
+    A classic BPF program that accepts nothing stands in front of the socket: TCP never sees the segment
+    (net/ipv4/tcp_ipv4.c, tcp_filter), so nothing is acknowledged and nothing is reset.
+    """
+    program = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(program)))

@@ -65,6 +65,11 @@ def name_process(name: str) -> None:
     _checked(_libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0), f"prctl(PR_SET_NAME, {name})")
 
 
+def connect(fd: int, address: bytes) -> None:
+    """connect(2), once: what a signal interrupts is EINTR here, and not waited for as PEP 475 has it."""
+    _checked(_libc.connect(fd, address, len(address)), "connect")
+
+
 def die_with_parent() -> None:
     """Have the kernel SIGKILL this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

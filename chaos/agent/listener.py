@@ -10,6 +10,7 @@ one for the agent's questions. What it does to a connection is recorded before i
     close           closed (FIN)                                                    `after` accept, data or BYTES
     abort           closed with SO_LINGER 0 (RST): socket(7)                        `after` accept, data or BYTES
     forget          closed under TCP_REPAIR: the kernel forgets it, no FIN, no RST  `after` accept, data or BYTES
+    vanish          hears and says nothing any more, as a host without power        `after` accept, data or BYTES
 """
 
 from __future__ import annotations
@@ -21,21 +22,35 @@ import threading
 import time
 from typing import Any
 
-from chaos.agent import diag
+from chaos.agent import diag, endpoint
+from chaos.agent.datagrams import Echo
 from chaos.agent.serve import Agent, Pipe
 
 RESPONSE = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n{path}"
 
 
 def run(
-    agent: Agent, *, do: str, address: str, port: int, backlog: int, speaks: str, after: str | int, fill: int
+    agent: Agent,
+    *,
+    do: str,
+    address: str,
+    port: int,
+    backlog: int,
+    speaks: str,
+    after: str | int,
+    fill: int,
+    kind: str = "stream",
 ) -> int:
     """Start it; returns the child's number, whose first event is {"ready": true} once it listens.
+
+    `address` may be a path (unix(7)), and `kind` another type of socket: see endpoint.py and datagrams.py.
 
     `fill` connections are made to it from inside the node (a full accept queue needs backlog + 1).
     Told {"report": true} it answers {"report": {"accepts": [...], "acted": n}};
     told {"forget": true} it forgets its connections silently and answers {"forgotten": n}.
     """
+    if kind != "stream":
+        return agent.fork(lambda pipe: Echo(do, pipe).serve(address, port, kind))
     return agent.thread(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
 
 
@@ -53,13 +68,11 @@ class Listener:
 
     def listen(self, address: str, port: int, backlog: int, fill: int) -> None:
         """Listen, and serve until the agent ends us."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
+        listener = endpoint.bound(address, port, "stream")
         listener.listen(backlog)
         for _ in range(fill):
-            self._fillers.append(socket.create_connection((address, port)))
+            self._fillers.append(endpoint.make(endpoint.family_of(address), "stream"))
+            self._fillers[-1].connect(endpoint.name(address, port))
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         self._pipe.write({"ready": True})
         try:
@@ -108,7 +121,7 @@ class Listener:
                         "returned_ns": returned_ns,
                         "fd": connection.fileno(),
                         "listener_fd": listener.fileno(),
-                        "peer": list(peer[:2]),
+                        "peer": list(peer[:2]) if isinstance(peer, tuple) else [peer, 0],
                     }
                 )
             threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
@@ -163,6 +176,8 @@ class Listener:
             elif self._do == "forget":
                 self._open.discard(connection)
                 diag.forget(connection)
+            elif self._do == "vanish":
+                diag.deafen(connection)
         self._pipe.write({"acted": self._do})
 
     def _end(self, connection: socket.socket) -> None:

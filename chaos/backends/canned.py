@@ -42,6 +42,8 @@ class FakeAgent:
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
     queue: dict[str, int] | None = None
+    occupied: list[int] = field(default_factory=list)
+    modes: dict[str, int | None] = field(default_factory=dict)
     matched: int = 0
     acted: int = 0
     connections: list[Any] = field(default_factory=list)
@@ -54,7 +56,8 @@ class FakeAgent:
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
         kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies)
-        return (*map(str, kept), *sorted(map(str, self.routes)))
+        ports = (self.occupied, self.modes)
+        return (*map(str, kept), *map(str, ports), *sorted(map(str, self.routes)))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """The result of an operation that is not a child."""
@@ -87,10 +90,17 @@ class FakeAgent:
     def _names(self, hosts: str) -> None:
         self.hosts = hosts
 
+    def _pathname(self, path: str, mode: int | None = None, unlink: bool = False) -> dict[str, Any] | None:
+        """A path whose mode was changed, or that was removed (None), until a listener takes it again."""
+        if unlink or mode is not None:
+            self.modes[path] = None if unlink else mode
+        now = self.modes.get(path, 0o755)
+        return None if now is None else {"mode": now, "owners": []}
+
     def _counters(self) -> list[str]:
         return ["", "", "".join(f"{name} {value}\n" for name, value in self.counters.items())]
 
-    def _queue(self, port: int) -> dict[str, int] | None:
+    def _queue(self, port: int, **_: Any) -> dict[str, int] | None:
         if self.listens is None or self.listens["port"] != port:
             return None
         return self.queue or {"accept": self.listens["fill"], "backlog": self.listens["backlog"]}
@@ -153,6 +163,7 @@ def static_route(destination: str, interface: str, via: str | None) -> dict[str,
 REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
+    "count": lambda agent, _: {"opened": agent.acted},
     "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
@@ -166,9 +177,15 @@ FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
     "states": {"ready": True},
+    "occupy": {"ready": True},
+    "crossing": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},
-    "connect": {"outcome": {"error": "ok", "phase": None, "step": None, "chain": [], "local": None, **ENDED}},
+    "connect": {
+        "outcome": {
+            "error": "ok", "phase": None, "step": None, "chain": [], "calls": [], "local": None, "peer": None, **ENDED
+        }
+    },
     "attempt": {
         "exit": 0, "signal": None, "stdout": "ok\n", "stderr": "", "hung": False,
         "report": {"error": "ok", "phase": None, "code": None, "chain": []}, **ENDED,

@@ -59,6 +59,9 @@ class FakeChannel(Channel):
             self._answers[self._count] = self._count
             if operation == "listener":
                 self._agent.listens = arguments
+                self._agent.modes.pop(arguments["address"], None)
+            elif operation == "occupy":
+                self._agent.occupied.append(arguments["port"])
         else:
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count
@@ -67,6 +70,8 @@ class FakeChannel(Channel):
         operation, events = self._children[number]
         if end and operation == "listener":
             self._agent.listens = None
+        elif end and operation == "occupy":
+            self._agent.occupied.pop()
         for word, value in (tell or {}).items():
             if word in REPLIES:
                 events.append(REPLIES[word](self._agent, value))

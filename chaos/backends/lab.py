@@ -165,8 +165,9 @@ class AgentLab:
             return
         arguments = {
             "do": do,
-            "address": node.address,
+            "address": self.setting.pathname if self.setting.local else node.address,
             "port": listen.port,
+            "kind": behaviour.get("kind", self.setting.type),
             "backlog": behaviour.get("backlog", listen.backlog),
             "speaks": listen.speaks,
             "after": behaviour.get("after", "accept"),

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from chaos.clients._attempt import deadline
+from chaos.clients._steps import HEALTHY, Bind, Interrupt, Options, Step, To, Wait, misplaced, nonsense, wire_form
 from chaos.conversation import segment
 from chaos.errors import LabError
-from chaos.fields import Duration, NodeName, Port, Positive
+from chaos.fields import Duration, NodeName, Positive
 from chaos.model import Lab, Outcome, Running, Setting, Speaks, Surfaced
+
+__all__ = ["HEALTHY", "Bind", "Interrupt", "Options", "Socket", "Step", "To", "Wait"]
 
 WAITED = 10.0
 HTTP = "GET /{nonce} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-
-
-@dataclass(frozen=True)
-class Bind:
-    """The local port of an explicit bind(2); its address is the kernel's choice."""
-
-    port: Port
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Wait for `fault` (our listener has acted), or for a segment at the client: `< rst`, `> syn`."""
-
-    wait: Literal["fault", "< rst", "< fin", "< data", "< ack", "< syn-ack"]
-
-
-Step = Literal["connect", "send", "recv", "hold"] | Wait
-HEALTHY: tuple[Step, ...] = ("connect", "send", "recv")
+NONE = Options()
+STRANGERS = {"ipv4": "2001:db8::1", "ipv6": "198.18.0.1"}
+"""An address of the other family."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +30,7 @@ class Socket:
 
     mode: `blocking` (the kernel's timers alone), `timeout` (settimeout), `nonblocking` (connect_ex, poll, SO_ERROR).
     size: bytes of the request, at least; the nonce is its end.
+    privileges: `none` drops every capability for the steps, as an ordinary user has none.
     """
 
     speaks: ClassVar[Speaks] = "echo"
@@ -50,30 +39,36 @@ class Socket:
     mode: Literal["blocking", "timeout", "nonblocking"] = "blocking"
     timeout: Duration | None = None
     bind: Bind | None = None
+    options: Options = NONE
+    privileges: Literal["all", "none"] = "all"
     steps: tuple[Step, ...] = HEALTHY
     size: Positive = 1
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """The steps must make sense in their order, and a time-out has its mode."""
-        if not self.steps or self.steps[0] != "connect":
-            yield "steps", "the first step must be `connect`"
-        if self.steps.count("connect") > 1:
-            yield "steps", "`connect` can be a step only once"
+        yield from (("steps", text) for text in nonsense(self.steps, self.mode, setting))
+        yield from misplaced(self.options, self.bind, setting)
         if self.mode == "timeout" and self.timeout is None:
             yield "mode", "`mode: timeout` needs a `timeout`, such as 500ms"
         if self.mode == "blocking" and self.timeout is not None:
             yield "timeout", "a blocking socket has no time-out of its own; say `mode: timeout`"
 
+    @property
+    def overrides(self) -> dict[str, int]:
+        """The sysctls of the SYN's schedule above which this socket's options stand (tcp(7))."""
+        return {"tcp_syn_retries": self.options.TCP_SYNCNT} if self.options.TCP_SYNCNT else {}
+
     def healthy(self) -> Socket:
         """The same client making an ordinary round trip, as the baseline and the recovery want it."""
-        return replace(self, steps=HEALTHY, size=1)
+        bind = None if self.bind is None or self.bind.address else self.bind
+        return Socket(self.node, self.mode, self.timeout, bind)
 
     def attempt(self, lab: Lab) -> Outcome:
         """Play the steps in the node; the sockets stay open until the lab is quiesced."""
         started_ns = time.time_ns()
-        running = lab.nodes[self.node].start("connect", **self._job(lab.setting))
+        running = lab.nodes[self.node].start("connect", **self._job(lab))
         lab.on_quiesce(lambda: _release(running))
-        end = time.monotonic() + deadline(lab.setting, self.timeout)
+        end = time.monotonic() + max(deadline(lab.setting, self.timeout), self.options.patience * 1.125 + 5.0)
         while (event := running.next(max(0.0, end - time.monotonic()))) is not None:
             if "outcome" in event:
                 return _outcome(event["outcome"])
@@ -81,17 +76,23 @@ class Socket:
             running.tell({"go": True})
         return Outcome(error="hang", phase=None, started_ns=started_ns, returned_ns=time.time_ns())
 
-    def _job(self, setting: Setting) -> dict[str, Any]:
-        nonce = secrets.token_hex(8)
+    def _job(self, lab: Lab) -> dict[str, Any]:
+        setting, nonce = lab.setting, secrets.token_hex(8)
         request = HTTP.format(nonce=nonce, host=setting.target.node) if setting.listen.speaks == "http" else nonce
         return {
             "host": setting.target.node,
             "port": setting.target.port,
-            "family": setting.family,
+            "path": setting.pathname,
+            "family": "local" if setting.local else setting.family,
+            "type": setting.type,
+            "own": lab.nodes[self.node].address,
+            "stranger": STRANGERS[setting.family],
             "mode": self.mode,
             "timeout": self.timeout,
-            "bind": self.bind.port if self.bind else None,
-            "steps": [{"wait": step.wait} if isinstance(step, Wait) else step for step in self.steps],
+            "options": self.options.given(),
+            "privileged": self.privileges == "all",
+            "bind": [lab.nowhere if self.bind.address else "", self.bind.port or 0] if self.bind else None,
+            "steps": [wire_form(step) for step in self.steps],
             "request": request.rjust(self.size, "."),
             "expects": nonce,
         }
@@ -109,7 +110,8 @@ class Socket:
 
 
 def _seen(lab: Lab, node: str, way: str, kind: str) -> bool:
-    return any(packet.outgoing == (way == ">") and segment(packet) == kind for packet in lab.packets(node))
+    found = (packet for packet in lab.packets(node) if packet.outgoing == (way == ">"))
+    return any(segment(packet).partition(":")[0] == kind for packet in found)
 
 
 def _release(running: Running) -> None:
@@ -125,6 +127,9 @@ def _release(running: Running) -> None:
 
 def _outcome(said: Mapping[str, Any]) -> Outcome:
     chain = tuple(Surfaced(**each) for each in said["chain"])
-    local = (said["local"][0], said["local"][1]) if said["local"] else None
     kept = {name: said[name] for name in ("error", "phase", "step", "started_ns", "returned_ns", "waited_ns")}
-    return Outcome(**kept, chain=chain, local=local)
+    return Outcome(**kept, chain=chain, calls=tuple(said["calls"]), local=_end(said["local"]), peer=_end(said["peer"]))
+
+
+def _end(address: Sequence[Any] | None) -> tuple[str, int] | None:
+    return (address[0], address[1]) if address else None

@@ -26,6 +26,8 @@ FLAGS = {
 FIREWALL = ("program:iptables", "match:comment")
 """What every rule of ours requires."""
 REJECT = "target:REJECT"
+PROTOCOLS = {"stream": "tcp", "datagram": "udp", "raw": "253"}
+"""Of the sockets' types; 253 is what our raw sockets speak (RFC 3692), without ports."""
 _numbers = itertools.count(1)
 
 
@@ -82,12 +84,18 @@ class Selection:
             (
                 *self._chain(lab.setting, way),
                 *self._ends(lab),
-                *matches(segment, way, port, lab.setting.family),
+                *self._matches(segment, way, port, lab.setting),
                 *verdict,
             )
             for segment in self.segments
             for way in directions(segment)
         ]
+
+    def _matches(self, segment: str, way: str, port: int, setting: Setting) -> tuple[str, ...]:
+        if setting.type == "stream":
+            return matches(segment, way, port, setting.family)
+        ports = ("--dport" if way == FORTH else "--sport", str(port)) if setting.type == "datagram" else ()
+        return ("-p", PROTOCOLS[setting.type], *ports)
 
     def meets(self, setting: Setting) -> tuple[str, ...]:
         """Which segments of the attempt's path these are, as `> syn`."""
@@ -95,7 +103,8 @@ class Selection:
         goal = setting.listen if self.behind(setting) else setting.target
         if port != goal.port or self.at not in (self._dialler(setting), ROUTER, goal.node):
             return ()
-        kinds = [kind for segment in self.segments for kind in (FLAGS if segment == "any" else (segment,))]
+        every = FLAGS if setting.type == "stream" else ("data",)
+        kinds = [kind for segment in self.segments for kind in (every if segment == "any" else (segment,))]
         return tuple(
             f"{'>' if way == FORTH else '<'} {kind}"
             for kind in kinds

@@ -29,6 +29,8 @@ class Silent(OfOurListener):
 
     requires: ClassVar[tuple[str, ...]] = ()
 
+    sockets: ClassVar[tuple[str, ...]] = ("stream", "datagram", "raw")
+
     at: NodeName
 
     def effect(self, setting: Setting) -> Effect:

@@ -23,7 +23,7 @@ from chaos.fields import (
     Regex,
     State,
 )
-from chaos.model import Family, Path, Phase, Speaks, Timing
+from chaos.model import Family, Path, Phase, Speaks, Timing, Type
 from chaos.pattern import parse as parse_line
 from chaos.ranges import Window, parse_window
 from chaos.suggest import did_you_mean
@@ -76,6 +76,8 @@ Elapsed = Annotated[
     PlainValidator(_elapsed),
     WithJsonSchema({"type": "string", "pattern": r"^kernel$|\.\."}),
 ]
+Domain = Literal[Family, "local"]
+Call = Annotated[str, Field(pattern=r"^[a-z]+( (E[A-Z0-9]+|timeout|eof))?$")]
 _LINES: Final = {"type": "array", "items": {"type": "string"}}
 Wire = Annotated[
     Mapping[NodeName, tuple[WireLine, ...]],
@@ -117,6 +119,7 @@ class Local:
     """The client's own end: a port of net.ipv4.ip_local_port_range that the kernel chose, or the one that was bound."""
 
     port: Annotated[Port | Literal["ephemeral"], Field(description="ephemeral, or a number")]
+    peer: Annotated[Literal["itself"] | None, Field(description="itself: the other end is this one")] = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class Expect:
     kernel: Mapping[NodeName, Mapping[Counter, Count]] = field(default_factory=dict)
     accepted: Accepted | None = None
     local: Local | None = None
+    calls: Annotated[tuple[Call, ...] | None, Field(description="the socket client's: [socket, connect EINTR]")] = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,8 @@ class TargetKeys:
 class Matrix:
     """Axes to multiply the cases by."""
 
-    family: Annotated[tuple[Family, ...], Field(min_length=1)] = ()
+    family: Annotated[tuple[Domain, ...], Field(min_length=1)] = ()
+    type: Annotated[tuple[Type, ...], Field(min_length=1)] = ()
     path: Annotated[tuple[Path, ...], Field(min_length=1)] = ()
     timing: Annotated[tuple[Timing, ...], Field(min_length=1)] = ()
 
@@ -179,7 +184,8 @@ class Document:
     topology: Annotated[Text, Field(description="a folder of compose/, or a path to a Compose file")] = "client-server"
     path: Annotated[Path, Field(description="through the router, our wire, or direct")] = "routed"
     link: Annotated[Link, Field(description="the wire: {rtt: 20ms}")] = Link()
-    family: Family = "ipv4"
+    family: Annotated[Domain, Field(description="local: UNIX sockets, at the client's own node")] = "ipv4"
+    type: Annotated[Type, Field(description="of the sockets: TCP, UDP or raw; UNIX ones of each kind")] = "stream"
     listen: Annotated[ListenKeys, Field(description="the real listener")] = ListenKeys()
     target: Annotated[TargetKeys | None, Field(description="what the client dials")] = None
     faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()

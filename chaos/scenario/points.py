@@ -33,7 +33,7 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
             known = ", ".join(topology.services)
             source.complain(where, f"who listens? Say `listen: {{node: ..., port: ...}}`; there are: {known}")
         return None  # a node that does not exist is noted already
-    if target.node == client.node:
+    if target.node == client.node and document.family != "local":
         source.complain(
             root.find(("client", "node")), f"the client dials its own node `{target.node}`: no path to break"
         )
@@ -43,36 +43,50 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         topology,
         document.path,
         document.link.rtt,
-        document.family,
+        "ipv4" if document.family == "local" else document.family,
         document.timing,
         listen,
         target,
         client.node,
         folder=str(Path(source.file).parent),
+        type=document.type,
+        local=document.family == "local",
+        bound=getattr(getattr(client, "bind", None), "port", None),
     )
 
 
 def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
-    """Note each part that cannot work in this setting: faults and clients may have a `check` of their own."""
+    """Note each part that cannot work in this setting: a fault or a client may have a `check` of its own."""
     faults = tuple(faults)
     for number, key, message in behind(faults, setting, variant.expect):
         source.complain(faults[number].at.find((key,)), message)
-    for _, fault, at in faults:
-        check = getattr(fault, "check", None)
+    for part, at in (*((fault, at) for _, fault, at in faults), (variant.client.client, variant.client.at)):
+        check = getattr(part, "check", None)
         for key, message in check(setting, variant.expect) if check else ():
             source.complain(at.find((key,)), message)
-    client = variant.client
-    check = getattr(client.client, "check", None)
-    for key, message in check(setting, variant.expect) if check else ():
-        source.complain(client.at.find((key,)), message)
+    for number, text in unfit(faults, setting):
+        source.complain(faults[number].at.place, text)
+    if (setting.local or setting.type != "stream") and variant.client.adapter != "socket":
+        where = variant.client.at.place
+        source.complain(where, "only the socket client has sockets of other types and domains than TCP's")
     if variant.expect.step and variant.client.adapter != "socket":
         source.complain(variant.expected.find(("step",), key=True), "only the socket client has steps")
+
+
+def unfit(faults: Iterable[FaultPart], setting: Setting) -> Iterator[tuple[int, str]]:
+    """(number of the fault, message) for each that does not act on sockets of this domain and type."""
+    kind = "local" if setting.local else setting.type
+    for number, part in enumerate(faults):
+        if kind not in (acts := getattr(part.fault, "sockets", ("stream",))):
+            yield number, f"{part.kind} acts on {' and '.join(acts)} sockets, and these are {kind}"
 
 
 def _listen(document: Document, topology: Topology, client: Client) -> Listen | None:
     """The listener: `server`, or the only service that says where it listens, if the scenario names none."""
     said = document.listen
     listening = [service.name for service in topology.services.values() if service.listen]
+    if document.family == "local":
+        return Listen(client.node, said.port or 8080, "echo", said.backlog)
     usual = "server" if "server" in topology.services or len(listening) != 1 else listening[0]
     service = topology.services.get(said.node or usual)
     if service is None:
