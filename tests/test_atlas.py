@@ -100,7 +100,7 @@ def test_every_row_of_the_shipped_atlas_was_believed_and_expected() -> None:
     """No gap is shipped: what is in it has passed, and every fault is over both families wherever a scenario has it."""
     shipped = loads(SHIPPED.read_text())
     assert [each.id for each in shipped.rows if each.verdict not in ("PASS", "XFAIL")] == []
-    assert {each.family for each in shipped.rows} == set(FAMILIES)
+    assert {each.family for each in shipped.rows} >= set(FAMILIES)
     groups = {case.file.parent.name for case in cases() if case.adapter == "socket"}
     assert groups == {each.group for each in shipped.rows}
 
