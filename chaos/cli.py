@@ -25,6 +25,7 @@ ORDER = (
     "explain",
     "plan",
     "faults",
+    "atlas",
     "exec",
     "up",
     "shell",

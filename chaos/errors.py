@@ -15,6 +15,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 class ChaosError(Exception):
@@ -23,17 +24,18 @@ class ChaosError(Exception):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong in a file. `line` and `column` count from 1; 0 means the file as a whole."""
+    """One thing wrong in a file, or doubtful. `line` and `column` count from 1; 0 means the file as a whole."""
 
     file: str
     line: int
     column: int
     message: str
     source: str = ""
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        text = f"{place}: {self.message}"
+        text = f"{place}: {'warning: ' if self.severity == 'warning' else ''}{self.message}"
         if self.source:
             text += f"\n    {self.source}\n    {' ' * (self.column - 1)}^"
         return text

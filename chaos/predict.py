@@ -1,15 +1,16 @@
 """How an attempt will end, from the faults' effects and the kernel's schedule: what explain tells and a test holds to.
 
 The walk is a handshake's: the call itself, the SYN through every node to the target, the SYN-ACK back, the ACK, and
-then, for our `socket` client, its steps. What a library makes of an established connection is its own affair, so that
-part of the prediction is for `socket` alone. The errors are Linux's (icmp.py, ip(7)); nothing of it is looked up in
-what a scenario expects.
+then the steps of our `socket` client, or a library's request and answer. What a program or a function of the user's
+makes of an established connection is its own affair, and not foretold. The errors are Linux's (icmp.py, ip(7));
+nothing of it is looked up in what a scenario expects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from chaos.afterwards import Afterwards
 from chaos.backends.canned import FRESH
@@ -30,6 +31,9 @@ __all__ = ["Prediction", "effects", "predict", "schedule", "sysctls"]
 
 HURRIED = 0.4
 """Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
+
+AT_ONCE = ("abort", "close", "forget", "never-accept")
+"""What our listener does to a connection that leaves no timer running but the client's."""
 
 
 def effects(case: Case) -> list[Effect] | None:
@@ -116,11 +120,7 @@ class Walk:
         """The call, the SYN, the SYN-ACK; then what comes afterwards."""
         for effect in self._effects:
             if effect.errno and not effect.behind:
-                at, _ = window(effect.delay)
-                call = {"resolve": "getaddrinfo()"}.get(str(effect.phase), "connect()")
-                call = "bind()" if effect.errno == "EADDRINUSE" else call
-                story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {effect.errno}")
-                return Prediction((effect.errno,), effect.phase, (at, window(effect.delay)[1]), (), (story,))
+                return self._unsent(effect, effect.errno)
         met = self._met("> syn", self._path)
         if met is not None:
             return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)
@@ -128,6 +128,20 @@ class Walk:
         if met is not None:
             return self._unheard(met)
         return self._established()
+
+    def _unsent(self, effect: Effect, errno: str) -> Prediction:
+        """Nothing leaves the client. Its SYN schedule runs all the same, and may end before the effect is told."""
+        low, high = window(effect.delay)
+        call = "getaddrinfo()" if effect.phase == "resolve" else "bind()" if errno == "EADDRINUSE" else "connect()"
+        story: Event = (effect.delay, f"{effect.says}; nothing is sent, {call} returns {errno}")
+        if high < self._schedule.window[0]:
+            return Prediction((errno,), effect.phase, (low, high), (), (story,))
+        end: Event = (
+            self._schedule.gives_up,
+            "the SYN schedule ends as well: whichever is first, ETIMEDOUT if it is this",
+        )
+        within = (min(low, self._schedule.window[0]), max(high, self._schedule.window[1]))
+        return Prediction((errno, "ETIMEDOUT"), "connect", within, (), (story, end))
 
     def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
         """The first effect on its way that takes this segment out."""
@@ -186,20 +200,45 @@ class Walk:
         return Prediction(("ETIMEDOUT",), "connect", self._schedule.window, lines, (*events, end))
 
     def _established(self) -> Prediction:
-        """The SYN-ACK is there. What comes next is a matter of the steps, which only `socket` has."""
+        """The SYN-ACK is there. What comes next is a matter of the steps, if they are known."""
         crossing = next((effect for effect in self._effects if effect.peer == "crossing"), None)
         after = Afterwards(self._setting, self._effects, self._path)
         event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
         events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
-        client = self._case.client
-        if isinstance(client, Socket):
-            errors, phase, story = after.play(client)
+        played = as_steps(self._case.client)
+        if played is not None:
+            errors, phase, story = after.play(played)
             if self._setting.proxied and errors == ("hang",):
                 errors = (*errors, *GIVEN_UP)  # if the proxy's own dialling ends first
         else:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)
+        within = self._lasts(errors, played) if played else (window(self._rtt)[0], None)
+        if crossing:
+            met: Event = (0.0, f"the client sends a SYN; {crossing.says}: the SYNs cross")
+            return Prediction(errors, phase, (0.0, None), ("> syn", "< syn", "..."), (met, *told))
+        return Prediction(errors, phase, within, after.wire(self._case.client), events + told)
+
+    def _lasts(self, errors: tuple[str, ...], client: Socket) -> tuple[float, float | None]:
+        """A hang outlasts the kernel's schedule, a time-out is the client's own; what our listener ends, ends at once.
+
+        What Toxiproxy or a fault on the way makes of the time is not foretold.
+        """
         low = window(self._rtt)[0]
-        wire = ("> syn", "< syn", "...") if crossing else after.wire(client)
-        events = ((0.0, f"the client sends a SYN; {crossing.says}: the SYNs cross"),) if crossing else events
-        return Prediction(errors, phase, (0.0 if crossing else low, None), wire, events + told)
+        if errors == ("hang",):
+            return self._schedule.gives_up, None
+        if errors == ("timeout",) and client.timeout is not None:
+            return low + window(client.timeout)[0], self._rtt + client.timeout + HURRIED
+        if self._setting.proxied or any(effect.peer not in AT_ONCE for effect in self._effects):
+            return low, None
+        return low, self._rtt * len(client.steps) + SECOND.rto
+
+
+def as_steps(client: Client) -> Socket | None:
+    """The client as steps of our own: a library that speaks HTTP sends and receives; of a program nobody knows."""
+    if isinstance(client, Socket):
+        return client
+    timeout = getattr(client, "timeout", None)
+    mode: Literal["blocking", "timeout"] = "blocking" if timeout is None else "timeout"
+    library = getattr(type(client), "speaks", None) == "http"
+    return Socket(client.node, mode, timeout) if library else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.errors import Problem, ScenarioError
@@ -22,12 +23,13 @@ _PROBLEMS = 100
 
 
 class Source:
-    """One file: `text`, and what is wrong with it. `file` is the path as messages show it."""
+    """One file: `text`, what is wrong with it and what is doubtful. `file` is the path as messages show it."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file, self.text = file, text
         self.lines = text.splitlines()
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
 
     def complain(self, place: Place, message: str) -> None:
         """Note a problem; the same one (met again in another case of the file) counts once.
@@ -39,6 +41,12 @@ class Source:
             self.problems.append(problem)
         if len(self.problems) >= _PROBLEMS:
             self.stop()
+
+    def warn(self, place: Place, message: str) -> None:
+        """Note a doubt, once: the file can be run, and may not do what is meant."""
+        doubt = replace(self.problem(place, message), severity="warning")
+        if doubt not in self.warnings and len(self.warnings) < _PROBLEMS:
+            self.warnings.append(doubt)
 
     def problem(self, place: Place, message: str) -> Problem:
         """A problem at this place, with its line of the file for the caret."""

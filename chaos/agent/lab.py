@@ -126,21 +126,33 @@ def build(spec: Spec, namespaces: dict[str, int]) -> None:
     if hub:
         kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)
         with Netlink() as netlink:
-            if spec["bridged"]:
-                netlink.bridge("bridge0")
-            for link in spec["links"]:
-                _build_hub_side(netlink, link, namespaces, bridged=spec["bridged"] is not None)
-            if spec["wire"]:
-                build_wire(netlink, [link["hub_interface"] for link in spec["links"]])
+            _build_hub(netlink, spec, namespaces)
     for link in spec["links"]:
         kernel.setns(namespaces[link["node"]], kernel.CLONE_NEWNET)
         with Netlink() as netlink:
-            netlink.set_up("eth0")
-            for address, prefix in link["addresses"]:
-                netlink.address("eth0", address, prefix)
-            for route in spec["routes"]:
-                if route["node"] == link["node"]:
-                    netlink.route(route["destination"], route["interface"], via=route["via"])
+            _build_node(netlink, link, [route for route in spec["routes"] if route["node"] == link["node"]])
+    if hub:
+        kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)
+        with Netlink() as netlink:
+            for link in spec["links"]:
+                netlink.await_carrier(link["hub_interface"])
+
+
+def _build_hub(netlink: Netlink, spec: Spec, namespaces: dict[str, int]) -> None:
+    if spec["bridged"]:
+        netlink.bridge("bridge0")
+    for link in spec["links"]:
+        _build_hub_side(netlink, link, namespaces, bridged=spec["bridged"] is not None)
+    if spec["wire"]:
+        build_wire(netlink, [link["hub_interface"] for link in spec["links"]])
+
+
+def _build_node(netlink: Netlink, link: LinkSpec, routes: list[RouteSpec]) -> None:
+    netlink.set_up("eth0")
+    for address, prefix in link["addresses"]:
+        netlink.address("eth0", address, prefix)
+    for route in routes:
+        netlink.route(route["destination"], route["interface"], via=route["via"])
 
 
 def _build_hub_side(netlink: Netlink, link: LinkSpec, namespaces: dict[str, int], *, bridged: bool) -> None:
@@ -163,6 +175,7 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
     """
     netlink.veth(WIRE, WIRE_FAR, arp=False)
     netlink.set_up(WIRE_FAR)
+    netlink.await_carrier(WIRE)
     kernel.checksum_in_software(WIRE)
     for six in (False, True):
         netlink.route(None, WIRE, table=WIRE_TABLE, six=six)

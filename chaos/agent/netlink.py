@@ -7,9 +7,11 @@ Layouts: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,neighbo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -21,7 +23,10 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
-IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 3, 10, 18, 26, 28
+IFLA_IFNAME, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 3, 10, 16, 18, 26, 28
+IF_OPER_UP = 6
+CARRIER, LOOK = 1.0, 0.001
+"""Seconds: for a link to get its carrier, and between two looks."""
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
@@ -142,6 +147,25 @@ class Netlink:
         if name != LOOPBACK:
             self.request(RTM_NEWLINK, _ifinfo(index, 0, 0) + spec, what=f"ip link set {name} addrgenmode none")
         self.request(RTM_NEWLINK, _ifinfo(index, IFF_UP, IFF_UP), what=f"ip link set {name} up")
+
+    def await_carrier(self, name: str) -> None:
+        """Return when the link can send; OSError (ETIMEDOUT) when it cannot within a second.
+
+        The end that came up before its peer is given its queue by a worker of the kernel later (net/core/link_watch.c),
+        and loses until then what it should send: the first ARP request, and the next comes a second later. To ask for
+        the link has the kernel do it at once (rtnl_getlink(), since Linux 6.8); an older one is asked again.
+        """
+        deadline = time.monotonic() + CARRIER
+        while self._state(name) != IF_OPER_UP:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"ip link show {name}: no carrier within {CARRIER:g} s")
+            time.sleep(LOOK)
+
+    def _state(self, name: str) -> int:
+        """RFC 2863's operational state of a link."""
+        self._send(RTM_GETLINK, 0, _ifinfo(socket.if_nametoindex(name), 0, 0))
+        _, payload = next(self._messages())
+        return attributes(payload[16:])[IFLA_OPERSTATE][0]
 
     def set_master(self, name: str, master: str) -> None:
         """ip link set NAME master MASTER."""

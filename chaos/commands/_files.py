@@ -13,6 +13,7 @@ from chaos.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
     from chaos.scenario import Case, Scenario
+    from chaos.scenario.load import Doubt
 
 ENDING: Final = ".chaos.yaml"
 USUAL: Final = "scenarios"
@@ -61,15 +62,18 @@ def below(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def scenarios(names: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
-    """Every scenario that can be read, with the selected cases alone, and what is wrong with the others."""
+def scenarios(names: Sequence[str], doubt: Doubt = lambda _case: ()) -> tuple[list[Scenario], list[Problem]]:
+    """Every scenario that can be read, with the selected cases alone, and what is wrong with the others.
+
+    `doubt` is asked for the scenarios' warnings.
+    """
     from chaos.scenario import load
 
     loaded: list[Scenario] = []
     problems: list[Problem] = []
     for path, case in selections(names):
         try:
-            loaded.append(_only(load(path), case))
+            loaded.append(_only(load(path, doubt=doubt), case))
         except ScenarioError as error:
             problems += error.problems
     return loaded, problems

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from chaos.counters import count
 from chaos.effect import Effect
@@ -38,6 +38,13 @@ class BacklogFull(OfOurListener):
     at: NodeName
     backlog: Backlog = 1
     abort: bool = False
+
+    def check(self, setting: Setting, expect: Any) -> Iterable[tuple[str, str]]:
+        """A RST comes of a queue that fills between a connection's SYN and its ACK, and of no other."""
+        yield from super().check(setting, expect)
+        if expect.error in ("ECONNREFUSED", "ECONNRESET"):
+            text = "a full accept queue drops the SYN, whatever tcp_abort_on_overflow says: there will be no RST. That "
+            yield "at", f"{text}takes a queue that fills while the final ACK is held on its way"
 
     def effect(self, setting: Setting) -> Effect:
         """Silence to a SYN."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
 from chaos.faults._neighbours import hardware_address, pinned, state
 from chaos.faults._rules import FIREWALL, armed
-from chaos.fields import NodeName
+from chaos.fields import Duration, NodeName
 from chaos.model import ROUTER, Lab, Node, Setting
 
-RETRANSMIT_MS, SOLICITATIONS = 100, 3
+SOLICITATIONS = 3
+LEAST = 0.02
 HOST_UNREACHABLE = {"ipv4": "icmp:3/1", "ipv6": "icmp:1/3"}
 TABLES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 
@@ -24,7 +27,8 @@ TABLES = {"ipv4": "arp_cache", "ipv6": "ndisc_cache"}
 class NoNeighbour:
     """Nobody answers for the next hop's address on the link; warm entries are flushed first.
 
-    Three requests 100 ms apart (the kernel's default is a second) end before the second SYN would.
+    Three requests, 100 ms apart, end before the second SYN would. With the kernel's own second between them they end
+    no sooner than a SYN schedule of 3 s.
 
     Wire: ARP requests or neighbour solicitations without an answer; no SYN leaves `at`.
     By hand: `sysctl -w net.ipv4.conf.eth0.arp_ignore=8` at the neighbour, `ip neigh flush all` at `at`
@@ -37,6 +41,7 @@ class NoNeighbour:
 
     at: NodeName
     of: NodeName | None = None
+    every: Annotated[Duration, Field(description="between two requests; the kernel's default is 1s")] = 0.1
 
     def needs(self, setting: Setting) -> tuple[str, ...]:
         """Of `requires`: over IPv4 a sysctl silences the neighbour, and no firewall."""
@@ -46,6 +51,8 @@ class NoNeighbour:
         """A neighbour is the other end of a link: a node's is the router."""
         if setting.path == "routed" and ROUTER not in (self.at, self._owner(setting)):
             yield "of", f"on a routed path the neighbour of {self.at!r} is the router"
+        if self.every < LEAST:
+            yield "every", f"expected {LEAST * 1000:g} ms or more: the kernel counts in ticks"
 
     def _owner(self, setting: Setting) -> str:
         if self.of:
@@ -58,10 +65,7 @@ class NoNeighbour:
 
     def effect(self, setting: Setting) -> Effect:
         """The next hop has no link-layer address."""
-        waits, kind = (
-            RETRANSMIT_MS * SOLICITATIONS / 1000,
-            {"ipv4": "ARP", "ipv6": "neighbour discovery"}[setting.family],
-        )
+        waits, kind = self.every * SOLICITATIONS, {"ipv4": "ARP", "ipv6": "neighbour discovery"}[setting.family]
         says = f"{self._owner(setting)} does not answer {kind} at {self.at}, which gives up after {waits:g} s"
         if self.at == setting.client:
             return Effect(says, self.at, errno="EHOSTUNREACH", delay=waits)
@@ -79,7 +83,7 @@ class NoNeighbour:
         address = lab.link_address(owner, end)
         with ExitStack() as undo:
             undo.enter_context(_mute(lab.nodes[owner], far, family))
-            undo.enter_context(_quick(asker, near, family))
+            undo.enter_context(_paced(asker, near, family, self.every))
             if self.at not in (ROUTER, lab.setting.client):  # who asks for a node tells it where the answer is to go
                 mac = hardware_address(asker, near)
                 undo.enter_context(pinned(lab.nodes[owner], lab.link_address(self.at, end), far, mac))
@@ -120,10 +124,10 @@ def _mute(node: Node, interface: str, family: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quick(node: Node, interface: str, family: str) -> Iterator[None]:
-    """Fail after 300 ms and not after 3 s; `ip ntable`, as /proc has no neigh/ in a user's own namespace."""
+def _paced(node: Node, interface: str, family: str, every: float) -> Iterator[None]:
+    """Ask again after so many seconds, not one; `ip ntable`, as /proc has no neigh/ in a user's own namespace."""
     change = ["ip", "ntable", "change", "name", TABLES[family], "dev", interface]
-    node.call("command", argv=[*change, "retrans", str(RETRANSMIT_MS), "mcast_probes", str(SOLICITATIONS)])
+    node.call("command", argv=[*change, "retrans", f"{every * 1000:.0f}", "mcast_probes", str(SOLICITATIONS)])
     try:
         yield
     finally:

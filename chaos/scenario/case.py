@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.errors import Problem
 from chaos.model import Client, Fault, Setting
 from chaos.scenario.language import Expect
 from chaos.scenario.parts import Probe
@@ -44,8 +45,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A file. `why` is its first comment, as one line; empty when it has none."""
+    """A file. `why` is its first comment, as one line; empty when it has none.
+
+    warnings: the doubts of whoever loaded it (load.py).
+    """
 
     file: Path
     why: str
     cases: tuple[Case, ...]
+    warnings: tuple[Problem, ...] = ()

@@ -28,6 +28,18 @@ from chaos.pattern import parse as parse_line
 from chaos.ranges import Window, parse_window
 from chaos.suggest import did_you_mean
 
+PYTESTS_OWN: Final = {
+    "filterwarnings": "",
+    "parametrize": "; a scenario has `cases` and `matrix`",
+    "skip": "",
+    "skipif": "",
+    "tryfirst": "",
+    "trylast": "",
+    "usefixtures": "",
+    "xfail": '; a scenario has `xfail: "why"`',
+}
+"""Marks that pytest acts upon, which a tag must not set off by its name, and what there is in their place."""
+
 CASE_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -40,13 +52,23 @@ def _elapsed(value: Any) -> Window | Literal["kernel"]:
         raise ValueError(f"{error}{did_you_mean(value, ['kernel'])}") from None
 
 
+def _tag(value: str) -> str:
+    if value in PYTESTS_OWN:
+        raise ValueError(f"`{value}` is a mark of pytest's own, and means something to it{PYTESTS_OWN[value]}")
+    return value
+
+
 def _wire_line(value: str) -> str:
     parse_line(value)
     return value
 
 
 Text = Annotated[str, Field(min_length=1)]
-Tag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Tag = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$", json_schema_extra={"not": {"enum": [*PYTESTS_OWN]}}),
+    AfterValidator(_tag),
+]
 Counter = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
 WireLine = Annotated[str, AfterValidator(_wire_line), WithJsonSchema({"type": "string"})]
 Elapsed = Annotated[

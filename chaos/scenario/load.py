@@ -6,11 +6,11 @@ variants.py); the matrix multiplies the variants (points.py). Problems are noted
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from chaos import kinds, topology
+from chaos import kinds, topology, typed
 from chaos.errors import ScenarioError
 from chaos.marked import Marked
 from chaos.model import ROUTER, Topology
@@ -19,19 +19,28 @@ from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart, Nodes, Parts
 from chaos.scenario.points import fits, points, setting
 from chaos.scenario.variants import Variant, variants
-from chaos.source import Source, read
+from chaos.source import Place, Source, read
 from chaos.yamltext import parse
 
 LIMIT: Final = 64 * 1024
 _PARTS: Final = ("faults", "client", "expect", "cases")
 
 
+Doubt = Callable[[Case], Iterable[tuple[typed.Path, str]]]
+"""(path in the file, such as `("expect", "error")`, message) of each thing in a case that is allowed and doubtful."""
+
+
 def load(
-    path: Path, *, faults: Mapping[str, type] | None = None, clients: Mapping[str, type] | None = None
+    path: Path,
+    *,
+    faults: Mapping[str, type] | None = None,
+    clients: Mapping[str, type] | None = None,
+    doubt: Doubt = lambda _case: (),
 ) -> Scenario:
     """Read a scenario file. Raises ScenarioError with every problem in it; starts nothing.
 
-    `faults` and `clients` are the kinds that it may name: those of this package, unless given.
+    `faults` and `clients` are the kinds that it may name: those of this package, unless given. `doubt` is asked of each
+    case, if nothing is wrong; its answers are the scenario's warnings.
     """
     source = read(path, LIMIT)
     root = parse(source)
@@ -48,11 +57,19 @@ def load(
     parts.node(("listen", "node"), root)
     parts.node(("target", "node"), root)
     broken, found = parts.faults(root.get("faults")), list(variants(parts, root))
-    cases: tuple[Case, ...] = ()
+    cases: tuple[tuple[Variant, Case], ...] = ()
     if document and where:
         cases = tuple(_cases(path, document, where, root, broken, found, source))
     source.stop()
-    return Scenario(path, _why(source), cases)
+    for variant, case in cases:
+        for place, message in doubt(case):
+            source.warn(_place(place, variant, root), message)
+    return Scenario(path, _why(source), tuple(case for _, case in cases), tuple(source.warnings))
+
+
+def _place(path: typed.Path, variant: Variant, root: Marked) -> Place:
+    """Where a key of a case stands: what it expects may be its own or the file's."""
+    return variant.expected.find(path[1:]) if path[0] == "expect" else root.find(path)
 
 
 def _topology(root: Marked, path: Path, source: Source) -> Topology | None:
@@ -87,7 +104,7 @@ def _cases(
     faults: tuple[FaultPart, ...],
     found: list[Variant],
     source: Source,
-) -> Iterator[Case]:
+) -> Iterator[tuple[Variant, Case]]:
     seen: set[str] = set()
     for variant in found:
         for point, at in points(document, root.get("matrix")):
@@ -99,7 +116,7 @@ def _cases(
             if there is None:
                 continue
             fits(variant, faults, there, source)
-            yield Case(
+            case = Case(
                 file=path,
                 name=name,
                 line=variant.place[0],
@@ -114,6 +131,7 @@ def _cases(
                 exclusive=document.exclusive,
                 lines=_lines(root, variant),
             )
+            yield variant, case
 
 
 def _lines(root: Marked, variant: Variant) -> dict[str, int]:
