@@ -42,9 +42,11 @@ class Slice:
 
     def address(self, host: int, family: Family) -> str:
         """The address of a host in it, written as packets are decoded (RFC 5952)."""
-        return str(
-            ip_address(f"{self._prefix(family)}{host}" if family == "ipv4" else f"{self._prefix(family)}{host:x}")
-        )
+        return str(ip_address(self._prefix(family) + (f"{host}" if family == "ipv4" else f"{host:x}:2")))
+
+    def nowhere(self, client: int, family: Family) -> str:
+        """An address that belongs to nobody; in IPv6 the nearest to this client's own (netns.py has the reason)."""
+        return self.address(NOWHERE, family) if family == "ipv4" else f"{self._prefix(family)}{client:x}:dead"
 
     def _prefix(self, family: Family) -> str:
         if family == "ipv6":

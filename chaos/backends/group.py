@@ -99,7 +99,7 @@ class Group:
     def lab(self, setting: Setting) -> AgentLab:
         """A lab of these containers; to be opened."""
         router = {name: ("eth0", self.share.address(composed.ROUTER_HOST, self.kind.family)) for name in self._places}
-        nowhere = self.share.address(composed.NOWHERE, self.kind.family)
+        nowhere = self._nowhere(self.kind.family)
         places = {name: {each: self._addresses(each)[name] for each in FAMILIES} for name in self._places}
         resolver = self._places.get(RESOLVER)
         resolv_conf = naming.etc(resolver)["resolv.conf"] if resolver else None
@@ -130,9 +130,15 @@ class Group:
 
     def _addresses(self, family: Family) -> dict[str, str]:
         """The services' addresses, as composed.generate assigns them."""
+        return {name: self.share.address(host, family) for name, host in self._hosts().items()}
+
+    def _hosts(self) -> dict[str, int]:
+        """Their numbers in the slice."""
         hosts = {name: composed.FIRST_HOST + index for index, name in enumerate(self._services)}
-        hosts |= {RESOLVER: composed.RESOLVER_HOST} if RESOLVER in hosts and self.kind.names == "dns" else {}
-        return {name: self.share.address(host, family) for name, host in hosts.items()}
+        return hosts | ({RESOLVER: composed.RESOLVER_HOST} if self.kind.names == "dns" else {})
+
+    def _nowhere(self, family: Family) -> str:
+        return self.share.nowhere(self._hosts()[self.kind.client], family)
 
     def _join(self) -> None:
         """Host addresses, host routes, sysctls and the wire, in all nodes at once."""
@@ -160,6 +166,6 @@ class Group:
             return router, [(address, None) for address in places.values()]
         via = router if self.kind.path == "routed" else None
         goals = [address for other, address in places.items() if other != name]
-        goals.append(self.share.address(composed.NOWHERE, family))
+        goals.append(self._nowhere(family))
         first: list[tuple[str, str | None]] = [(router, None)] if via else []
         return places[name], first + [(goal, via) for goal in goals]
