@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from chaos.model import Phase
+
 Peer = Literal["never-accept", "silent", "close", "abort", "forget"]
 
 WORDS = {"syn": "SYN", "syn-ack": "SYN-ACK", "ack": "bare ACK", "data": "data", "fin": "FIN", "rst": "RST"}
@@ -20,8 +22,10 @@ class Effect:
 
     says: a sentence. at: the node where it acts.
     meets: the segments that get no further than `at`; answer: what their sender is told: `rst`, `icmp:3/1`, or nothing.
-    errno: what connect() returns at the client itself, with nothing sent.
-    delay: seconds until the answer or the errno.
+    errno: what connect() returns at the client itself, with nothing sent; in the phase `resolve`, what getaddrinfo()
+        does.
+    delay: seconds until the answer or the errno; in the phase `resolve` without an errno, until there is an address.
+    alternative: the target's name has another address, which is healthy.
     peer, after: what our listener does to an established connection, and when (`accept`, `data`, or bytes).
     behind: it acts on the connection that a Toxiproxy makes, and not on the client's (relayed.py).
     """
@@ -31,10 +35,12 @@ class Effect:
     meets: tuple[str, ...] = ()
     answer: str | None = None
     errno: str | None = None
+    phase: Phase = "connect"
     delay: float = 0.0
     peer: Peer | None = None
     after: str | int = "accept"
     behind: bool = False
+    alternative: bool = False
 
 
 def spoken(meets: Iterable[str]) -> str:

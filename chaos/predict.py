@@ -9,7 +9,7 @@ what a scenario expects.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.afterwards import Afterwards
@@ -19,7 +19,7 @@ from chaos.backends.netns import specify
 from chaos.clients.socket import Socket
 from chaos.effect import Effect
 from chaos.icmp import errno_name
-from chaos.model import ROUTER, Phase, Setting
+from chaos.model import RESOLVER, ROUTER, Phase, Setting
 from chaos.relayed import GIVEN_UP, relayed
 from chaos.scenario import Case
 from chaos.schedule import SECOND, Schedule, Unit, from_sysctls, window
@@ -79,7 +79,31 @@ def predict(case: Case) -> Prediction:
     told = effects(case)
     if told is None:
         return Prediction(())
-    return _hurried(Walk(case, told).connect(), case)
+    return _hurried(_chosen(_resolved(Walk(case, told).connect(), case, told), case, told), case)
+
+
+def _resolved(found: Prediction, case: Case, told: Iterable[Effect]) -> Prediction:
+    """The lookup comes first, and takes a round trip; more, where the answer is late."""
+    setting = case.setting
+    if found.phase == "resolve" or setting.names != "dns":
+        return found
+    late = [effect for effect in told if effect.phase == "resolve"]
+    took = max((effect.delay for effect in late), default=setting.rtt if setting.path == "routed" else 0.0)
+    (low, high), (early, end) = found.elapsed, window(took)
+    first = [(0.0, effect.says) for effect in late] or [(0.0, f"the client asks {RESOLVER} for the address")]
+    after = [(None if at is None else at + took, what) for at, what in found.events]
+    return replace(found, elapsed=(low + early, None if high is None else high + end), events=(*first, *after))
+
+
+def _chosen(found: Prediction, case: Case, told: Iterable[Effect]) -> Prediction:
+    """The name has another address, which is well: whether and when a client tries it is its own affair."""
+    another = case.setting.addresses == "both" or any(effect.alternative for effect in told)
+    if isinstance(case.client, Socket) or not another or found.phase == "resolve":
+        return found
+    if found.phase != "connect":
+        return replace(found, wire=None)  # where the path is slow it may try both
+    note = "the name has another address; a client that tries it, at once or in a while (RFC 8305), is connected"
+    return Prediction((*found.errors, "ok"), None, (0.0, None), None, (*found.events, (None, note)))
 
 
 def _hurried(kernels: Prediction, case: Case) -> Prediction:
@@ -125,9 +149,7 @@ class Walk:
         """The call, the SYN, the SYN-ACK; then what comes afterwards."""
         for effect in self._effects:
             if effect.errno and not effect.behind:
-                at, _ = window(effect.delay)
-                story: Event = (effect.delay, f"{effect.says}; nothing is sent, connect() returns {effect.errno}")
-                return Prediction((effect.errno,), "connect", (at, window(effect.delay)[1]), (), (story,))
+                return self._at_once(effect, effect.errno)
         met = self._met("> syn", self._path)
         if met is not None:
             return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)
@@ -135,6 +157,13 @@ class Walk:
         if met is not None:
             return self._unheard(met)
         return self._established()
+
+    def _at_once(self, effect: Effect, errno: str) -> Prediction:
+        """No SYN is ever sent: the client's own kernel says so, or its resolver has no address."""
+        ends = f"nothing is sent, connect() returns {errno}"
+        if effect.phase == "resolve":
+            ends = f"getaddrinfo() returns {errno}"
+        return Prediction((errno,), effect.phase, window(effect.delay), (), ((effect.delay, f"{effect.says}; {ends}"),))
 
     def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
         """The first effect on its way that takes this segment out."""

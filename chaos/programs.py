@@ -29,13 +29,39 @@ DOES = {
 ACTS = ("close", "abort", "forget")
 
 
+RESOLVER = """
+import json, os, time
+from dnslib import A, AAAA, RCODE, RR, DNSError
+from dnslib.server import BaseResolver, DNSServer
+zone, answer, address = json.loads(os.environ["ZONE"]), os.environ["ANSWER"], os.environ["ADDRESS"]
+class Resolver(BaseResolver):
+    def resolve(self, request, handler):
+        reply, name = request.reply(), str(request.q.qname).rstrip(".")
+        time.sleep(float(os.environ["BY"]))
+        if answer == "timeout": raise DNSError("no answer is sent")
+        if answer == "truncated" and handler.protocol == "udp":
+            reply.header.tc = 1
+        elif answer in ("nxdomain", "servfail", "refused") or name not in zone:
+            reply.header.rcode = getattr(RCODE, answer.upper() if name in zone else "NXDOMAIN")
+        elif answer != "nodata":
+            for each in zone[name]:
+                kind, data = (28, AAAA(each)) if ":" in each else (1, A(each))
+                if request.q.qtype == kind: reply.add_answer(RR(request.q.qname, kind, rdata=data, ttl=0))
+        return reply
+if os.environ["TCP"] == "1": DNSServer(Resolver(), address=address, tcp=True).start_thread()
+DNSServer(Resolver(), address=address).start()
+"""
+"""A DNS server as the operation `resolver` is one (chaos/agent/resolver.py), told by variables; it needs dnslib."""
+
+
 def listener(said: Mapping[str, Any]) -> str:
     """A listener as the operation `listener` starts it (chaos/agent/listener.py)."""
     address = f'("{said["address"]}", {said["port"]})'
     family = "socket.AF_INET6" if ":" in said["address"] else "socket.AF_INET"
+    both = ", dualstack_ipv6=True" if said["address"] == "::" else ""
     lines = [
         "import signal, socket, struct",
-        f"listener = socket.create_server({address}, family={family}, backlog={said['backlog']})",
+        f"listener = socket.create_server({address}, family={family}, backlog={said['backlog']}{both})",
     ]
     if said["fill"]:
         lines.append(f"fill = [socket.create_connection({address}) for _ in range({said['fill']})]")

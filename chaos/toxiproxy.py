@@ -5,7 +5,6 @@ The server is on PATH (`toxiproxy-server`), or in our cache, where `scripts/toxi
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -32,12 +31,6 @@ def server() -> str:
     for path in filter(None, found):
         return path
     raise ToolMissing(NAME, INSTALL)
-
-
-def packages() -> str | None:
-    """The folder from which a node imports toxiproxy-python; None where it is not installed."""
-    spec = importlib.util.find_spec("toxiproxy")
-    return str(Path(spec.origin).parents[1]) if spec and spec.origin else None
 
 
 def _caches() -> list[Path]:

@@ -16,7 +16,7 @@ MS = 1_000_000
 
 
 def ours(*packets: Packet, start: int = T0, end: int = T0 + 10**12) -> tuple[Packet, ...]:
-    return conversation(packets, CLIENT, TARGET, PORT, start, end)
+    return conversation(packets, frozenset({CLIENT}), frozenset({TARGET}), PORT, start, end)
 
 
 def test_every_segment_has_its_name() -> None:
@@ -67,9 +67,9 @@ def test_an_rst_of_an_older_connection_opens_nothing() -> None:
 
 @pytest.mark.parametrize("place", range(3))
 def test_the_opener_is_the_client_from_wherever_one_looks(place: int) -> None:
-    assert opener(FULL[place:]) == CLIENT
-    assert opener(talk("> syn", "< icmp:3/1")[1:]) == CLIENT
-    assert opener(()) is None
+    assert opener(FULL[place:]) == {CLIENT}
+    assert opener(talk("> syn", "< icmp:3/1")[1:]) == {CLIENT}
+    assert opener(()) == frozenset()
 
 
 def test_flows_are_told_apart_by_port() -> None:

@@ -32,7 +32,7 @@ def without_times(lines: Iterable[str]) -> list[str]:
 
 def test_the_handshake_page_names_every_scenario_and_none_that_does_not_exist() -> None:
     named = set(NAMED.findall(HANDSHAKE.read_text()))
-    elsewhere = ("timeout/default-schedule", "toxiproxy/")  # docs/toxiproxy.md
+    elsewhere = ("timeout/default-schedule", "toxiproxy/", "names/", "dual-stack/")  # docs/toxiproxy.md, docs/names.md
     shipped = {name(file) for file in files() if not name(file).startswith(elsewhere)}
     assert named == shipped
 
@@ -67,6 +67,18 @@ def test_the_architecture_page_is_short_and_names_only_what_is_there() -> None:
     named = re.findall(r"`((?:chaos|tests|scenarios|compose|docs|benchmarks|scripts)/[A-Za-z0-9_./-]*)`", page)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_page_on_names_names_its_scenarios() -> None:
+    page = Path(ROOT / "docs" / "names.md").read_text()
+    named = set(re.findall(r"`((?:names|dual-stack)/[a-z0-9-]+)`", page))
+    assert named == {name(file) for file in files() if name(file).startswith(("names/", "dual-stack/"))}
+
+
+@pytest.mark.slow("every named scenario is run; some wait three seconds for the kernel")
+def test_every_scenario_of_the_page_on_names_passes() -> None:
+    judged = {key: it.verdict for key, it in results().items() if key[0].startswith(("names/", "dual-stack/"))}
+    assert {key: verdict.reasons for key, verdict in judged.items() if verdict.kind != "PASS"} == {}
 
 
 def test_the_toxiproxy_page_names_its_scenarios_and_every_toxic() -> None:

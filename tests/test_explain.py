@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ expect: {{error: ok}}
 """
 
 
+@cache
 def shipped() -> dict[str, Case]:
     files = sorted((ROOT / "scenarios").rglob("*.chaos.yaml"))
     return {f"{file.stem.partition('.')[0]}-{case.name}": case for file in files for case in load(file).cases}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from chaos.backends.fake import Fake, Operation
 from chaos.backends.lab import AgentLab
 from chaos.effect import Effect
 from chaos.errors import CommandFailed, LabError
-from chaos.model import Armed, Endpoint, Family, Fault, Setting
+from chaos.model import RESOLVER, Armed, Endpoint, Family, Fault, Service, Setting
 
 SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
 SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
@@ -67,6 +68,9 @@ ARMING: dict[str, list[str]] = {
     ],
     "link-down {at: client}": ["client link eth0 down"],
     "link-down {at: router}": ["router link to-server down"],
+    "dns {answer: nxdomain}": ["dns answers nxdomain 0.0 True"],
+    "dns {answer: slow, by: 2s, family: ipv6}": ["dns answers slow 2.0 True"],
+    "dns {answer: truncated, tcp: false}": ["dns answers truncated 0.0 False"],
     "proxy-down {}": ["toxiproxy enable chaos False"],
     "toxic {type: latency, latency: 200ms}": [
         "toxiproxy add chaos latency downstream 1.0 {'latency': 200, 'jitter': 0}",
@@ -75,11 +79,13 @@ ARMING: dict[str, list[str]] = {
         "toxiproxy add chaos slicer upstream 0.5 {'average_size': 9, 'size_variation': 0, 'delay': 1000}",
     ],
 }
+NAMED = ["wrong-address {at: client}", "dead-address {at: client}", "dns {answer: wrong}"]
+"""Faults whose rule names an address that the lab chooses."""
 SHOWS = f"127.0.0.1 localhost/198.18.1.2 client/{NOWHERE} server"
 
 
 def test_no_kind_is_forgotten() -> None:
-    tested = {name.partition(" ")[0] for name in ARMING} | {"wrong-address"}
+    tested = {name.partition(" ")[0] for name in [*ARMING, *NAMED]}
     assert tested == set(kinds.faults())
 
 
@@ -89,13 +95,20 @@ def parsed(name: str) -> tuple[Fault, Setting]:
     kind, _, text = name.partition(" ")
     parameters = yaml.safe_load(text)
     family: Family = parameters.pop("family", "ipv4")
-    return kinds.fault(kind, parameters), setting(family, inside=kind in ("toxic", "proxy-down"))
+    where = setting(family, inside=kind in ("toxic", "proxy-down"))
+    return kinds.fault(kind, parameters), with_resolver(where) if kind == "dns" else where
 
 
 def setting(family: Family = "ipv4", *, inside: bool = False) -> Setting:
     """Where a fault is armed; one that is inside a Toxiproxy needs one."""
     name, target = ("toxiproxy", Endpoint("toxiproxy", 8666)) if inside else ("client-server", Setting.target)
     return Setting(topology.find(name, Path.cwd()), family=family, target=target)
+
+
+def with_resolver(where: Setting) -> Setting:
+    """The same with names from DNS."""
+    services = {**where.topology.services, RESOLVER: Service(RESOLVER, resolver=True)}
+    return replace(where, names="dns", topology=replace(where.topology, services=services))
 
 
 @contextmanager
@@ -137,6 +150,9 @@ def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} {it.child} ends"
     elif it.child == "toxiproxy":
         yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
+    elif it.child == "resolver" and "behave" in said["tell"]:
+        told = said["tell"]["behave"]
+        yield f"{node} answers {told['answer']} {told['by']} {told['tcp']}"
 
 
 def _toxiproxy(node: str, do: str, name: str, **said: Any) -> Iterator[str]:
@@ -155,7 +171,7 @@ def test_arming_does_this_and_nothing_else(name: str) -> None:
         assert brief(fake.operations) == ARMING[name]
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 @pytest.mark.parametrize("raises", [False, True], ids=["body-ends", "body-raises"])
 def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
     fault, where = parsed(name)
@@ -171,7 +187,7 @@ def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
         assert lab.target_address == target
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 def test_whatever_fails_while_it_arms_nothing_of_it_is_left(name: str) -> None:
     """The n-th operation fails, for every n: what came before is undone."""
     fault, where = parsed(name)
@@ -230,6 +246,24 @@ def test_a_wrong_address_is_the_client_s_alone() -> None:
         assert lab.nodes["server"].call("command", argv=["getent", "hosts", "server"]) == f"{SERVER} server\n"
 
 
+def test_a_wrong_answer_is_the_dns_server_s() -> None:
+    fake = Fake()
+    fault, where = parsed("dns {answer: wrong}")
+    with lab_of(fake, where) as lab, fault.inject(lab):
+        assert fake.agents["dns"].zone["server"] == [NOWHERE]
+        assert lab.target_addresses == {NOWHERE}
+        assert brief(fake.operations)[1:] == ["dns answers honest 0.0 True"]
+
+
+def test_a_dead_address_comes_before_the_right_one() -> None:
+    fake = Fake()
+    with lab_of(fake, setting()) as lab, parsed("dead-address {at: client}")[0].inject(lab):
+        _, names = brief(fake.operations)
+        assert names == f"client names {SHOWS}/{SERVER} server"
+        assert lab.target_address == SERVER
+        assert lab.target_addresses == {NOWHERE, SERVER}
+
+
 def armed_hits(name: str, **agents: dict[str, Any]) -> int:
     """What a fault counts when the nodes answer so."""
     fault, where = parsed(name)
@@ -280,7 +314,7 @@ def doubt_of(armed: Armed) -> str | None:
     return armed.unproven(Evidence(Outcome("ok", None, 0, 1), "client", {"client": ()}))
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 def test_every_fault_says_what_it_does(name: str) -> None:
     fault, where = parsed(name)
     effect: Effect = fault.effect(where)  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chaos import packages
 from chaos.backends.netns import Netns, specify
 from chaos.model import Lab
 from chaos.plan import plan
@@ -164,9 +165,11 @@ NORMAL: Mapping[str, Callable[[str], str]] = {
         ("unreachable/no-route", "Network is unreachable"),
         ("unreachable/router-route", "No route to host"),
         ("unreachable/link-down", "Network is unreachable"),
+        ("names/no-such-name", "Name or service not known"),
     ],
 )
-def test_typed_in_it_is_the_lab(name: str, says: str, tmp_path: Path) -> None:
+def test_typed_in_it_is_the_lab(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(packages.folder("dnslib")))
     case = case_of(name)
     with Netns() as session, session.start(case.setting) as lab:
         fresh = asked(lab)

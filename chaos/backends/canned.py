@@ -38,8 +38,11 @@ class FakeAgent:
     down: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tables: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     hosts: str = ""
+    resolv_conf: str | None = None
     listens: Mapping[str, Any] | None = None
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    zone: Mapping[str, Any] = field(default_factory=dict)
+    behaviour: Mapping[str, Any] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
     queue: dict[str, int] | None = None
     matched: int = 0
@@ -53,7 +56,17 @@ class FakeAgent:
         """All that a fault may change and must put back."""
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
-        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies)
+        kept = (
+            sysctls,
+            self.rules,
+            self.down,
+            tables,
+            self.hosts,
+            self.listens,
+            self.proxies,
+            self.zone,
+            self.behaviour,
+        )
         return (*map(str, kept), *sorted(map(str, self.routes)))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -84,8 +97,8 @@ class FakeAgent:
             self.routes += self.down.pop(interface)
         return interface not in self.down
 
-    def _names(self, hosts: str) -> None:
-        self.hosts = hosts
+    def _names(self, hosts: str, resolv_conf: str | None = None) -> None:
+        self.hosts, self.resolv_conf = hosts, resolv_conf
 
     def _counters(self) -> list[str]:
         return ["", "", "".join(f"{name} {value}\n" for name, value in self.counters.items())]
@@ -107,6 +120,16 @@ class FakeAgent:
             return None
         told = [[it.time_ns, it.outgoing, base64.b64encode(it.data).decode()] for it in self.frames[since:]]
         return {"frames": told, "lost": self.lost}
+
+    def serves(self, zone: Mapping[str, Any]) -> dict[str, Any]:
+        """The DNS server of this node has another zone."""
+        self.zone = zone
+        return {"zoned": True}
+
+    def behaves(self, behaviour: Mapping[str, Any]) -> dict[str, Any]:
+        """It answers in another way; to be honest is to be as it was."""
+        self.behaviour = {} if behaviour["answer"] == "honest" else behaviour
+        return {"behaves": True}
 
     def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
         """What the Toxiproxy of this node says."""
@@ -158,6 +181,9 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": True},
     "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
+    "zone": lambda agent, zone: agent.serves(zone),
+    "behave": lambda agent, behaviour: agent.behaves(behaviour),
+    "answered": lambda agent, _: {"answered": agent.acted},
 }
 """What a child answers to a word."""
 
@@ -168,6 +194,7 @@ FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "states": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},
+    "resolver": {"ready": True},
     "connect": {"outcome": {"error": "ok", "phase": None, "step": None, "chain": [], "local": None, **ENDED}},
     "attempt": {
         "exit": 0, "signal": None, "stdout": "ok\n", "stderr": "", "hung": False,

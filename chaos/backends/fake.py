@@ -59,6 +59,8 @@ class FakeChannel(Channel):
             self._answers[self._count] = self._count
             if operation == "listener":
                 self._agent.listens = arguments
+            elif operation == "resolver":
+                self._agent.zone = arguments["zone"]
         else:
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count

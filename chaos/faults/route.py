@@ -110,7 +110,9 @@ class Route:
             if self.kind in ANSWERS and not any(packet.icmp for packet in seen):
                 return "the client's capture has no ICMP from the router"
             return None
-        return f"{len(seen)} packets left the client all the same" if seen else None
+        goal = lab.nodes[self.to or lab.setting.target.node].address
+        left = sum(packet.dst == goal for packet in seen)
+        return f"{left} packets left the client all the same" if left else None
 
 
 def routes(node: Node, goal: str) -> list[dict[str, str]]:

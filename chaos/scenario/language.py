@@ -22,8 +22,10 @@ from chaos.fields import (
     Positive,
     Regex,
     State,
+    TimeWindow,
 )
-from chaos.model import Family, Path, Phase, Speaks, Timing
+from chaos.lookup import parse as parse_lookup
+from chaos.model import Addresses, Answer, Family, Path, Phase, Source, Speaks, Timing
 from chaos.pattern import parse as parse_line
 from chaos.ranges import Window, parse_window
 from chaos.suggest import did_you_mean
@@ -45,10 +47,16 @@ def _wire_line(value: str) -> str:
     return value
 
 
+def _lookup_line(value: str) -> str:
+    parse_lookup(value)
+    return value
+
+
 Text = Annotated[str, Field(min_length=1)]
 Tag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Counter = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
 WireLine = Annotated[str, AfterValidator(_wire_line), WithJsonSchema({"type": "string"})]
+LookupLine = Annotated[str, AfterValidator(_lookup_line), WithJsonSchema({"type": "string"})]
 Elapsed = Annotated[
     Window | Literal["kernel"],
     PlainValidator(_elapsed),
@@ -98,6 +106,15 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Try:
+    """One attempt of a client that has several addresses: when it began, counted from the first, and what it met."""
+
+    family: Family | None = None
+    at: TimeWindow | None = None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True)
 class Expect:
     """What must have happened. Nodes are keys of `wire`, `states`, `queues` and `kernel`."""
 
@@ -114,6 +131,12 @@ class Expect:
     kernel: Mapping[NodeName, Mapping[Counter, Count]] = field(default_factory=dict)
     accepted: Accepted | None = None
     local: Local | None = None
+    lookup: Annotated[
+        tuple[LookupLine, ...], Field(description="the client's DNS messages: '> A server', '< A server nxdomain'")
+    ] = ()
+    attempts: Annotated[
+        tuple[Try, ...], Field(description="each address that was tried, in order, as {family, at, answer}")
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +181,12 @@ class Document:
     path: Annotated[Path, Field(description="through the router, our wire, or direct")] = "routed"
     link: Annotated[Link, Field(description="the wire: {rtt: 20ms}")] = Link()
     family: Family = "ipv4"
+    names: Annotated[
+        Source, Field(description="where names come from: /etc/hosts, or a DNS server, the node `dns`")
+    ] = "hosts"
+    addresses: Annotated[
+        Addresses, Field(description="to which of a node's addresses its name leads: the family's, or both")
+    ] = "family"
     listen: Annotated[ListenKeys, Field(description="the real listener")] = ListenKeys()
     target: Annotated[TargetKeys | None, Field(description="what the client dials")] = None
     faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()

@@ -13,7 +13,7 @@ from typing import Final
 from chaos import kinds, topology
 from chaos.errors import ScenarioError
 from chaos.marked import Marked
-from chaos.model import ROUTER, Topology
+from chaos.model import RESOLVER, ROUTER, Topology
 from chaos.scenario.case import Case, Scenario
 from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart, Nodes, Parts
@@ -75,7 +75,8 @@ def _nodes(root: Marked, where: Topology | None) -> Nodes | None:
     if where is None:
         return None
     paths = (root.at(("path",)), root.at(("matrix", "path")))
-    services = tuple(where.services)
+    added = () if root.at(("names",)) != "dns" or RESOLVER in where.services else (RESOLVER,)
+    services = (*where.services, *added)
     return Nodes(services, services if "direct" in str(paths) else (*services, ROUTER))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chaos.marked import Marked
-from chaos.model import Client, Endpoint, Listen, Service, Setting, Speaks, Topology
+from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Topology
 from chaos.scenario.behind import behind
 from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart
@@ -39,6 +39,8 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         )
     if document.path == "direct" and not document.matrix.path and root.get("link"):
         source.complain(root.keys["link"], "`path: direct` has no wire that could take its time")
+    if document.names == "dns":
+        topology = _with_resolver(topology, root, source)
     return Setting(
         topology,
         document.path,
@@ -49,7 +51,19 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         target,
         client.node,
         folder=str(Path(source.file).parent),
+        names=document.names,
+        addresses=document.addresses,
     )
+
+
+def _with_resolver(topology: Topology, root: Marked, source: Source) -> Topology:
+    """The topology and the node that answers for its names."""
+    if RESOLVER in topology.services:
+        source.complain(
+            root.find(("names",)), f"`names: dns` adds a node `{RESOLVER}`, and the topology has one already"
+        )
+    resolver = Service(RESOLVER, image=NODE_IMAGE, resolver=True)
+    return dataclasses.replace(topology, services={**topology.services, RESOLVER: resolver})
 
 
 def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
