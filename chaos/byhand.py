@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from chaos import programs
+from chaos import onwire, programs
 from chaos.toxiproxy import PORT
 
 if TYPE_CHECKING:
@@ -99,8 +99,26 @@ def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     if operation.child == "listener" and operation.arguments.get("end"):
         yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+    elif operation.child == "answer" and operation.arguments.get("end"):
+        yield f"# no more answers at {operation.node}"
+    elif operation.child == "wire":
+        yield from _wire(operation)
     elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
         yield from _toxiproxy(operation)
+
+
+def _wire(operation: Operation) -> Iterator[str]:
+    """A rule of the wire, armed or withdrawn."""
+    for word, lines in (("arm", onwire.armed), ("withdraw", onwire.withdrawn)):
+        for line in lines(operation.arguments["tell"][word]) if word in (operation.arguments.get("tell") or {}) else ():
+            yield line if isinstance(line, str) else inside(operation.node, *line)
+
+
+def _answer(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    """What iptables' REJECT cannot send, the node's agent sends."""
+    message = operation.arguments["message"]
+    yield f"# {operation.node} answers these segments with ICMP {message['type']}/{message['code']}: a program does it,"
+    yield "# which reads them beside the kernel. By hand, iptables' REJECT can send a few codes of them (-j REJECT)."
 
 
 def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -156,6 +174,7 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "names": _names,
     "quiesce": _quiesce,
     "child": _child,
+    "answer": _answer,
     "listener": _listener,
     "program": _program,
     "connect": _connect,

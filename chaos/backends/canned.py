@@ -40,6 +40,7 @@ class FakeAgent:
     hosts: str = ""
     listens: Mapping[str, Any] | None = None
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    wire: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
     queue: dict[str, int] | None = None
     matched: int = 0
@@ -53,7 +54,7 @@ class FakeAgent:
         """All that a fault may change and must put back."""
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
-        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies)
+        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies, self.wire)
         return (*map(str, kept), *sorted(map(str, self.routes)))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -108,6 +109,16 @@ class FakeAgent:
         told = [[it.time_ns, it.outgoing, base64.b64encode(it.data).decode()] for it in self.frames[since:]]
         return {"frames": told, "lost": self.lost}
 
+    def arm(self, rule: Mapping[str, Any]) -> int:
+        """A rule on the wire."""
+        self.wire[rule["number"]] = rule
+        return int(rule["number"])
+
+    def withdraw(self, rule: Mapping[str, Any]) -> int:
+        """A rule of the wire no more."""
+        del self.wire[rule["number"]]
+        return int(rule["number"])
+
     def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
         """What the Toxiproxy of this node says."""
         if do == "create":
@@ -153,6 +164,9 @@ def static_route(destination: str, interface: str, via: str | None) -> dict[str,
 REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
+    "arm": lambda agent, rule: {"armed": agent.arm(rule)},
+    "count": lambda agent, _: {"counted": agent.matched},
+    "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
     "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
@@ -165,6 +179,7 @@ ENDED = {"started_ns": 1, "returned_ns": 2, "waited_ns": 0}
 FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
+    "answer": {"ready": True},
     "states": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},
