@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chaos import programs
+from chaos import onwire, programs
 from chaos.toxiproxy import PORT
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
     if operation.child == "listener" and operation.arguments.get("end"):
         yield "kill $LISTENER; wait $LISTENER 2> /dev/null"
+    elif operation.child == "answer" and operation.arguments.get("end"):
+        yield f"# no more answers at {operation.node}"
+    elif operation.child == "wire":
+        yield from _wire(operation)
     elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
         yield from _toxiproxy(operation)
     elif operation.child == "resolver":
@@ -128,6 +132,20 @@ def _resolver_told(node: str, word: Mapping[str, Any]) -> Iterator[str]:
 def _resolver_starts(node: str) -> Iterator[str]:
     yield inside(node, "python3", "-c") + ' "$RESOLVE" & RESOLVER=$!'
     yield f"until {inside(node, 'ss', '-Hlun', 'sport = :53')} | grep -q .; do sleep 0.1; done"
+
+
+def _wire(operation: Operation) -> Iterator[str]:
+    """A rule of the wire, armed or withdrawn."""
+    for word, lines in (("arm", onwire.armed), ("withdraw", onwire.withdrawn)):
+        for line in lines(operation.arguments["tell"][word]) if word in (operation.arguments.get("tell") or {}) else ():
+            yield line if isinstance(line, str) else inside(operation.node, *line)
+
+
+def _answer(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    """What iptables' REJECT cannot send, the node's agent sends."""
+    message = operation.arguments["message"]
+    yield f"# {operation.node} answers these segments with ICMP {message['type']}/{message['code']}: a program does it,"
+    yield "# which reads them beside the kernel. By hand, iptables' REJECT can send a few codes of them (-j REJECT)."
 
 
 def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -183,6 +201,7 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "names": _names,
     "quiesce": _quiesce,
     "child": _child,
+    "answer": _answer,
     "listener": _listener,
     "resolver": _resolver,
     "program": _program,

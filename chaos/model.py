@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Family = Literal["ipv4", "ipv6"]
 Path = Literal["routed", "direct"]
-Timing = Literal["short", "real", "compressed"]
+Timing = Literal["short", "real", "compressed", "doubling"]
 Speaks = Literal["echo", "http"]
 Source = Literal["hosts", "dns"]
 """Where names come from: each node's /etc/hosts, or a DNS server."""
@@ -263,6 +263,13 @@ class Resolver(Protocol):
         """Questions that it met since it was told how to behave (an unanswered one too)."""
 
 
+class WireRule(Protocol):
+    """A rule that is in force on the wire."""
+
+    def hits(self) -> int:
+        """Segments that it has acted on until now."""
+
+
 class Lab(Protocol):
     """A running network: every node answers, routes lead through the router, and a listener accepts."""
 
@@ -298,6 +305,12 @@ class Lab(Protocol):
 
         `do`: `absent`, `never-accept`, `silent`, `close`, `abort`, `forget` (chaos/agent/listener.py); `after`:
         `accept`, `data` or a number of bytes; `backlog`; `fill`: connections made to it from inside its node.
+        """
+
+    def on_wire(self, rule: Mapping[str, Any]) -> AbstractContextManager[WireRule]:
+        """A rule (`match` and `action` of chaos/agent/rules.py) in force on the wire until leaving.
+
+        Raises LabError when there is no wire.
         """
 
     def proxy(self, node: str) -> Proxy:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.afterwards import Afterwards
+from chaos.arrival import Arrival, Handshake
 from chaos.backends.canned import FRESH
 from chaos.backends.compressed import JIFFY, UNIT
 from chaos.backends.netns import specify
@@ -28,6 +29,9 @@ HURRIED = 0.4
 """Seconds by which a program may miss its own time-out: its clock is its own, and may start before the SYN is sent."""
 
 
+SLOW = 0.001
+"""Seconds beyond a round trip from which a handshake has been slow."""
+
 Event = tuple[float | None, str]
 
 
@@ -40,6 +44,7 @@ class Prediction:
     elapsed: seconds from the first segment, low and high (None: no bound).
     wire: lines of the wire language, at the client's interface; None where they cannot be foretold.
     events: (seconds, what happens), for people; None: right after what is told before.
+    connected: seconds until connect() returns well; None where it does not.
     """
 
     errors: tuple[str, ...]
@@ -47,6 +52,7 @@ class Prediction:
     elapsed: tuple[float, float | None] = (0.0, None)
     wire: tuple[str, ...] | None = None
     events: tuple[Event, ...] = ()
+    connected: float | None = None
 
     @property
     def error(self) -> str | None:
@@ -100,8 +106,9 @@ def _chosen(found: Prediction, case: Case, told: Iterable[Effect]) -> Prediction
     another = case.setting.addresses == "both" or any(effect.alternative for effect in told)
     if isinstance(case.client, Socket) or not another or found.phase == "resolve":
         return found
-    if found.phase != "connect":
-        return replace(found, wire=None)  # where the path is slow it may try both
+    if found.phase != "connect":  # where the path is slow it may try both, and the faster one wins
+        slowed = any(effect.meets or effect.slows for effect in told)
+        return replace(found, elapsed=(0.0, found.elapsed[1]) if slowed else found.elapsed, wire=None)
     note = "the name has another address; a client that tries it, at once or in a while (RFC 8305), is connected"
     return Prediction((*found.errors, "ok"), None, (0.0, None), None, (*found.events, (None, note)))
 
@@ -109,12 +116,12 @@ def _chosen(found: Prediction, case: Case, told: Iterable[Effect]) -> Prediction
 def _hurried(kernels: Prediction, case: Case) -> Prediction:
     """The client's own clock may end before the kernel does."""
     timeout = _timeout(case)
-    low, _ = kernels.elapsed
-    if timeout is None or kernels.phase not in ("connect", None) or "ok" in kernels.errors or timeout >= low:
+    due, connects = kernels.elapsed[0], kernels.connected is not None
+    if timeout is None or timeout >= due or (not connects and kernels.phase not in ("connect", None)):
         return kernels
     plan = schedule(case.setting)
     sent = sum(at < timeout for at in plan.sends)
-    wire = (f"> syn x{sent}",) if kernels.wire == (_syns(plan),) else kernels.wire
+    wire = (f"> syn x{sent}",) if connects or kernels.wire == (_syns(plan),) else kernels.wire
     events = [event for event in kernels.events if event[0] is None or event[0] < timeout]
     events.append((timeout, "the client's own clock ends: it gives up, and no errno was ever set"))
     early = 0.0 if isinstance(case.client, Socket) else HURRIED
@@ -144,19 +151,23 @@ class Walk:
         middle = [ROUTER] if self._setting.path == "routed" else []
         self._path = [self._setting.client, *middle, self._setting.target.node]
         self._rtt = self._setting.rtt if middle else 0.0
+        self._handshake = Handshake(self._effects, self._path, self._schedule, self._rtt)
 
     def connect(self) -> Prediction:
         """The call, the SYN, the SYN-ACK; then what comes afterwards."""
         for effect in self._effects:
             if effect.errno and not effect.behind:
                 return self._at_once(effect, effect.errno)
-        met = self._met("> syn", self._path)
+        met, arrival = self._handshake.taker("> syn"), self._handshake.arrival()
+        if met is not None and met.answer and self._error(met) is not None:
+            return self._refused(met)
+        if arrival.at is not None:
+            return self._established(arrival)
         if met is not None:
-            return self._refused(met) if met.answer else self._unanswered(met, sent=met.at != self._setting.client)
-        met = self._met("< syn-ack", self._path[::-1])
-        if met is not None:
-            return self._unheard(met)
-        return self._established()
+            sent = met.at != self._setting.client
+            return self._unanswered(met, arrival.lines if met.answer and sent else None, sent=sent)
+        unheard = self._handshake.taker("< syn-ack")
+        return self._unheard(unheard) if unheard else self._too_late(arrival)
 
     def _at_once(self, effect: Effect, errno: str) -> Prediction:
         """No SYN is ever sent: the client's own kernel says so, or its resolver has no address."""
@@ -165,25 +176,22 @@ class Walk:
             ends = f"getaddrinfo() returns {errno}"
         return Prediction((errno,), effect.phase, window(effect.delay), (), ((effect.delay, f"{effect.says}; {ends}"),))
 
-    def _met(self, segment: str, path: Iterable[str]) -> Effect | None:
-        """The first effect on its way that takes this segment out."""
-        near = [effect for effect in self._effects if not effect.behind]
-        found = (effect for node in path for effect in near if effect.at == node and segment in effect.meets)
-        return next(found, None)
+    def _error(self, met: Effect) -> str | None:
+        """What connect() returns after this answer to a SYN; None when it waits on."""
+        protocol = "icmpv6" if self._setting.family == "ipv6" else "icmp"
+        numbers = (met.answer or "").partition(":")[2].split("/")
+        return "ECONNREFUSED" if met.answer == "rst" else errno_name(protocol, *map(int, numbers))
 
     def _refused(self, met: Effect) -> Prediction:
-        """The SYN is answered with a RST or an ICMP error."""
-        assert met.answer is not None
-        protocol = "icmpv6" if self._setting.family == "ipv6" else "icmp"
-        numbers = met.answer.partition(":")[2].split("/")
-        error = "ECONNREFUSED" if met.answer == "rst" else errno_name(protocol, *map(int, numbers))
+        """The SYN is answered with a RST or an ICMP error that ends the connect."""
+        error = self._error(met)
         at = met.delay + self._way_to(met.at)
         busy = met.answer != "rst" and self._way_to(met.at) == 0.0
         if busy and len(self._schedule.sends) > 1:
             at = self._schedule.sends[1]
         soon = 0.0 if busy else at
         if error is None or at >= self._schedule.gives_up:
-            return self._unanswered(met, sent=True)
+            return self._unanswered(met, None, sent=True)
         lines = ["> syn", f"< {met.answer}"] if met.at != self._setting.client else []
         lines += ["..."] if busy and lines else []
         events: list[Event] = [(0.0, f"the client sends a SYN; {met.says}")]
@@ -200,15 +208,15 @@ class Walk:
         """Seconds until an answer of this node's is back: the wire is in front of the router's rules, and behind."""
         return {self._setting.client: 0.0, ROUTER: self._rtt / 2}.get(node, self._rtt)
 
-    def _unanswered(self, met: Effect, *, sent: bool) -> Prediction:
-        """Silence: the kernel's own schedule decides."""
-        lines = (_syns(self._schedule),) if sent else ()
+    def _unanswered(self, met: Effect, lines: tuple[str, ...] | None, *, sent: bool) -> Prediction:
+        """Silence, or answers that end nothing (`lines`): the kernel's own schedule decides."""
+        lines = lines or ((_syns(self._schedule),) if sent else ())
         return self._gives_up(lines, self._retries(f"the client sends a SYN; {met.says}"))
 
     def _unheard(self, met: Effect) -> Prediction:
         """The target answers, and the answer does not arrive. Each SYN draws a SYN-ACK, and so does its own timer."""
         at_client = met.at == self._setting.client
-        lines = ("> syn", "< syn-ack", "...") if at_client else (_syns(self._schedule),)
+        lines = ("> syn", "< syn-ack", "...") if at_client or met.broken else (_syns(self._schedule),)
         story = f"the client sends a SYN, the target answers with a SYN-ACK; {met.says}"
         return self._gives_up(lines, self._retries(story))
 
@@ -217,15 +225,18 @@ class Walk:
         for at in self._schedule.sends[1:]:
             yield at, "the SYN is sent again, and fares no better"
 
+    def _too_late(self, arrival: Arrival) -> Prediction:
+        """Everything arrives, and the SYN-ACK when the kernel has given up."""
+        return self._gives_up(arrival.lines, self._retries("the client sends a SYN, whose answer is too late"))
+
     def _gives_up(self, lines: tuple[str, ...], events: Iterable[Event]) -> Prediction:
         end: Event = (self._schedule.gives_up, "the kernel gives up: connect() returns ETIMEDOUT")
         return Prediction(("ETIMEDOUT",), "connect", self._schedule.window, lines, (*events, end))
 
-    def _established(self) -> Prediction:
+    def _established(self, arrival: Arrival) -> Prediction:
         """The SYN-ACK is there. What comes next is a matter of the steps, which only `socket` has."""
+        assert arrival.at is not None
         after = Afterwards(self._setting, self._effects, self._path)
-        event: Event = (self._rtt, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns")
-        events: tuple[Event, ...] = ((0.0, "the client sends a SYN, and the target answers with a SYN-ACK"), event)
         client = self._case.client
         if isinstance(client, Socket):
             errors, phase, story = after.play(client)
@@ -234,5 +245,14 @@ class Walk:
         else:
             errors, phase, story = (() if after.disturbed else ("ok",)), None, []
         told: tuple[Event, ...] = tuple((None, text) for text in story)
-        low = window(self._rtt)[0]
-        return Prediction(errors, phase, (low, None), after.wire(client), events + told)
+        low = window(arrival.at)[0]
+        lines = after.wire(client, arrival.lines)
+        return Prediction(errors, phase, (low, None), lines, (*self._opening(arrival.at), *told), arrival.at)
+
+    def _opening(self, at: float) -> Iterator[Event]:
+        """The handshake, for people: with what befell it where it took longer than a round trip."""
+        yield 0.0, "the client sends a SYN, and the target answers with a SYN-ACK"
+        for effect in self._effects if at > self._rtt + SLOW else ():
+            if {"> syn", "< syn-ack"} & {*effect.meets, *effect.slows} and not effect.behind:
+                yield None, effect.says
+        yield at, "the client has a SYN-ACK, acknowledges it, and is ESTABLISHED: connect() returns"

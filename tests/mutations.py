@@ -27,6 +27,7 @@ from chaos.backends.lab import AgentLab, OurListener
 from chaos.check import Leg, Verdict, check
 from chaos.conversation import segment
 from chaos.evidence import Evidence
+from chaos.faults._wire import OnTheWire
 from chaos.model import ROUTER, Armed, Endpoint, Fault, Lab, Listener, Service, Setting
 from chaos.packets import Packet
 from chaos.run import Backend, Result
@@ -109,10 +110,11 @@ def _elsewhere(fault: Fault) -> Fault:
 
 
 def _beside(fault: Fault) -> Fault:
-    """The same fault at the bystander, whose listener it takes for ours."""
+    """The same fault at the bystander, whose listener it takes for ours; a fault of the wire is of its segments."""
+    where = "to" if isinstance(fault, OnTheWire) else "at"
     names = {field.name for field in fields(cast("Any", fault))}
-    assert "at" in names, f"{type(fault).__name__} has no `at`"
-    return Aside(cast("Fault", replace(cast("Any", fault), at=BYSTANDER)), lambda setting: BYSTANDER, 0)
+    assert where in names, f"{type(fault).__name__} has no `{where}`"
+    return Aside(cast("Fault", replace(cast("Any", fault), **{where: BYSTANDER})), lambda setting: BYSTANDER, 0)
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,23 @@ SYN = "-p tcp --dport 8080 --tcp-flags SYN,ACK,RST,FIN SYN"
 ARMING: dict[str, list[str]] = {
     "drop {at: server, segment: syn}": [f"server iptables -A INPUT {SYN} -j DROP"],
     "drop {at: client, segment: syn}": [f"client iptables -A OUTPUT {SYN} -j DROP"],
-    "drop {at: router, segment: syn-ack}": [
-        "router iptables -A FORWARD -i wire0 -p tcp --sport 8080 --tcp-flags SYN,ACK,RST,FIN SYN,ACK -j DROP"
+    "drop {at: router, segment: syn-ack}": ["router wire arm syn-ack 8080 1.. drop"],
+    "drop {at: router, segment: [syn, fin], from: client, to: server, port: 9, larger: 99, nth: 2, family: ipv6}": [
+        f"router wire arm syn+fin 9 from 2001:db8:0:1::2 to {SERVER6} larger 99 2..2 drop"
     ],
-    "drop {at: router, segment: syn, from: client, to: server, port: 9, family: ipv6}": [
-        f"router ip6tables -A FORWARD -i wire0 -s 2001:db8:0:1::2 -d {SERVER6} {SYN.replace('8080', '9')} -j DROP"
+    "delay {segment: syn-ack, by: 1.5s, nth: 1..2}": ["router wire arm syn-ack 8080 1..2 delay by=1.5"],
+    "duplicate {segment: syn}": ["router wire arm syn 8080 1.. duplicate"],
+    "reorder {segment: data, nth: 3..}": ["router wire arm data 8080 3.. reorder"],
+    "corrupt {segment: data, seed: 5}": ["router wire arm data 8080 1.. corrupt what=bit seed=5"],
+    "truncate {segment: data, keep: 30}": ["router wire arm data 8080 1.. truncate keep=30"],
+    "bandwidth {rate: 1000, queue: 3000, to: server}": [
+        f"router wire arm any 8080 to {SERVER} 1.. bandwidth rate=1000 queue=3000"
+    ],
+    "icmp {at: router, type: 11, nth: ..3}": [
+        "router wire arm syn 8080 1..3 icmp type=11 code=0 mtu=0 sources=198.18.1.1+198.18.2.1"
+    ],
+    "icmp {at: router, type: packet-too-big, mtu: 1300, segment: data, family: ipv6}": [
+        "router wire arm data 8080 larger 1300 1.. icmp type=2 code=0 mtu=1300 sources=2001:db8:0:1::1+2001:db8:0:2::1"
     ],
     "drop {at: server, segment: any}": [
         "server iptables -A INPUT -p tcp --dport 8080 -j DROP",
@@ -36,10 +48,12 @@ ARMING: dict[str, list[str]] = {
     ],
     "reset {at: router}": [f"router iptables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with tcp-reset"],
     "icmp {at: server, type: 3, code: 13}": [
-        f"server iptables -A INPUT {SYN} -j REJECT --reject-with icmp-admin-prohibited"
+        "server answers syn 8080 with 3/13",
+        f"server iptables -A INPUT {SYN} -j DROP",
     ],
-    "icmp {at: router, type: port-unreachable, family: ipv6}": [
-        f"router ip6tables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with icmp6-port-unreachable"
+    "icmp {at: client, type: port-unreachable, family: ipv6}": [
+        "client answers syn 8080 with 1/4",
+        f"client ip6tables -A OUTPUT {SYN} -j REJECT --reject-with icmp6-port-unreachable",
     ],
     "closed-port {at: server}": ["server listener ends"],
     "never-accept {at: server, backlog: 5}": ["server listener ends", "server listener never-accept accept 5 0"],
@@ -139,20 +153,41 @@ def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} link {said['interface']} {said['do']}"
     elif it.name == "names":
         yield f"{node} names {said['hosts'].strip().replace(chr(10), '/')}"
-    elif it.name == "listener":
-        yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}"
     elif it.name == "quiesce":
         yield f"{node} quiesce"
+    else:
+        yield from _of_started(node, it, said)
+
+
+def _of_started(node: str, it: Operation, said: Any) -> Iterator[str]:
+    if it.name == "listener":
+        yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}"
+    elif it.name == "answer":
+        message, match = said["message"], said["match"]
+        yield f"{node} answers {'+'.join(match['segments'])} {match['port']} with {message['type']}/{message['code']}"
 
 
 def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
     if said.get("end"):
         yield f"{node} {it.child} ends"
+    elif it.child == "wire" and "count" not in said["tell"]:
+        ((word, rule),) = said["tell"].items()
+        yield f"{node} wire {word} {_match(**rule['match'])}{_action(**rule['action'])}"
     elif it.child == "toxiproxy":
         yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
     elif it.child == "resolver" and "behave" in said["tell"]:
         told = said["tell"]["behave"]
         yield f"{node} answers {told['answer']} {told['by']} {told['tcp']}"
+
+
+def _match(segments: list[str], port: int, nth: list[Any], version: int, **ends: Any) -> str:
+    told = "".join(f"{end} {value} " for end, value in ends.items() if value)
+    return f"{'+'.join(segments)} {port} {told}{nth[0]}..{nth[1] or ''} "
+
+
+def _action(do: str, sources: Any = None, **said: Any) -> str:
+    told = {**said, **({"sources": "+".join(sources.values())} if sources else {})}
+    return " ".join([do, *(f"{name}={value}" for name, value in told.items())])
 
 
 def _toxiproxy(node: str, do: str, name: str, **said: Any) -> Iterator[str]:

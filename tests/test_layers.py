@@ -29,7 +29,7 @@ LAYERS = {
     "commands": 5,
     "__main__": 5,
 }
-LAYERS |= dict.fromkeys(("artifacts", "fixture", "items", "live", "play", "pool", "shared", "summary"), 4)
+LAYERS |= dict.fromkeys(("artifacts", "cliff", "fixture", "items", "live", "play", "pool", "shared", "summary"), 4)
 MIDDLE = 2
 NAMES = ["errors", "command and model", "the middle", "run", "what the faces share", "plugin and cli"]
 

@@ -171,9 +171,11 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
     """What comes in by one of these interfaces leaves by wire0; the relay (wire.py) holds wire1 and gives it back.
 
     wire0 has no ARP: its frames carry its own address as destination, so that wire1 ignores them (not addressed to
-    it) and wire0 accepts them when the relay returns them unchanged.
+    it) and wire0 accepts them when the relay returns them unchanged. What the relay says in the router's name comes in
+    by wire0 too, from an address of this very host (accept_local: no martian).
     """
     netlink.veth(WIRE, WIRE_FAR, arp=False)
+    kernel.write_sysctl(f"net/ipv4/conf/{WIRE}/accept_local", "1")
     netlink.set_up(WIRE_FAR)
     kernel.checksum_in_software(WIRE)
     for six in (False, True):

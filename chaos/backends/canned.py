@@ -43,6 +43,7 @@ class FakeAgent:
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
     zone: Mapping[str, Any] = field(default_factory=dict)
     behaviour: Mapping[str, Any] = field(default_factory=dict)
+    wire: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: {"TcpExtListenOverflows": 0})
     queue: dict[str, int] | None = None
     matched: int = 0
@@ -66,6 +67,7 @@ class FakeAgent:
             self.proxies,
             self.zone,
             self.behaviour,
+            self.wire,
         )
         return (*map(str, kept), *sorted(map(str, self.routes)))
 
@@ -131,6 +133,16 @@ class FakeAgent:
         self.behaviour = {} if behaviour["answer"] == "honest" else behaviour
         return {"behaves": True}
 
+    def arm(self, rule: Mapping[str, Any]) -> int:
+        """A rule on the wire."""
+        self.wire[rule["number"]] = rule
+        return int(rule["number"])
+
+    def withdraw(self, rule: Mapping[str, Any]) -> int:
+        """A rule of the wire no more."""
+        del self.wire[rule["number"]]
+        return int(rule["number"])
+
     def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
         """What the Toxiproxy of this node says."""
         if do == "create":
@@ -176,6 +188,9 @@ def static_route(destination: str, interface: str, via: str | None) -> dict[str,
 REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
+    "arm": lambda agent, rule: {"armed": agent.arm(rule)},
+    "count": lambda agent, _: {"counted": agent.matched},
+    "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
     "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
@@ -191,6 +206,7 @@ ENDED = {"started_ns": 1, "returned_ns": 2, "waited_ns": 0}
 FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
+    "answer": {"ready": True},
     "states": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from chaos.backends import names as naming
 from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
 from chaos.backends.proxy import AgentProxy
+from chaos.backends.relay import Relay, RelayRule
 from chaos.backends.resolver import AgentResolver
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Setting
@@ -84,8 +84,7 @@ class AgentLab:
         self._resolvers: dict[str, AgentResolver] = {}
         self._programs: list[ChildOf] = []
         self._listener: OurListener | None = None
-        self._wire: ChildOf | None = None
-        self._drains = itertools.count(1)
+        self._wire: Relay | None = None
         self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
         self._mark: dict[str, int] = dict.fromkeys(self.captured, 0)
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
@@ -143,10 +142,10 @@ class AgentLab:
             for name in self.captured
         }
         if ROUTER in self.nodes and self.setting.path == "routed":
-            self._wire = self.nodes[ROUTER].start("wire", delay=self.setting.rtt / 2, interface="wire1")
+            self._wire = Relay(self.nodes[ROUTER], self.setting.rtt)
         self._listen("serve", {})
         if self._wire is not None:
-            self._wire.expect("ready", QUICK)
+            self._wire.await_ready()
         for name, number in asked.items():
             self.nodes[name].channel.result(number)
         self._await_programs()
@@ -237,14 +236,12 @@ class AgentLab:
 
     def drain(self) -> int:
         """Return when what is on the wire now has arrived: how many frames have come along it until now."""
+        return self._wire.drain() if self._wire is not None else 0
+
+    def on_wire(self, rule: Mapping[str, Any]) -> AbstractContextManager[RelayRule]:
         if self._wire is None:
-            return 0
-        number = next(self._drains)
-        self._wire.tell({"drain": number})
-        answer: tuple[int, int] = (0, 0)
-        while answer[0] != number:
-            answer = self._wire.expect("drained", QUICK + self.setting.rtt)
-        return answer[1]
+            raise LabError("there is no wire: `path: direct` leaves the router out")
+        return self._wire.armed(rule)
 
     def mark(self) -> None:
         """What the captures see from now on is the attempt's."""

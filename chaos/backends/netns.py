@@ -64,6 +64,7 @@ FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "real": [],
+    "doubling": [("net/ipv4/tcp_syn_retries", "6"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "compressed": [],  # the kernel's own budget of SYNs; backends/compressed.py scales its unit
 }
 

@@ -174,6 +174,17 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What a case may say of the network in place of the file."""
+
+    link: Link | None = None
+    family: Family | None = None
+    listen: ListenKeys | None = None
+    target: TargetKeys | None = None
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True)
 class Document:
     """A scenario file: one behaviour."""
 
@@ -192,8 +203,12 @@ class Document:
     faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()
     client: Annotated[Any, Field(description="who connects")] = None
     expect: Annotated[Any, Field(description="what must happen")] = None
-    timing: Annotated[Timing, Field(description="the kernel's schedule: short 3 s, real 131, compressed 1.1")] = "short"
-    cases: Annotated[Any, Field(description="variants, each overriding client and expect")] = None
+    timing: Annotated[
+        Timing, Field(description="the kernel's schedule: short 3 s, real 131, compressed 1.1, doubling 127")
+    ] = "short"
+    cases: Annotated[
+        Any, Field(description="variants, each overriding faults, client, expect, link, family, listen, target, timing")
+    ] = None
     matrix: Annotated[Matrix, Field(description="axes to multiply: {family: [ipv4, ipv6]}")] = Matrix()
     tags: Annotated[tuple[Tag, ...], Field(description="pytest markers")] = ()
     xfail: Annotated[Text | None, Field(description="why the client is known to fail; strict")] = None

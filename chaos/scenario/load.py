@@ -1,6 +1,6 @@
 """A `.chaos.yaml` file into cases, with everything that is wrong in it at once.
 
-The file's frame is typed first (language.py), then its faults and each variant's client and expectation (parts.py,
+The file's frame is typed first (language.py), then each variant's faults, client and expectation (parts.py,
 variants.py); the matrix multiplies the variants (points.py). Problems are noted in the Source and raised at the end.
 """
 
@@ -16,7 +16,7 @@ from chaos.marked import Marked
 from chaos.model import RESOLVER, ROUTER, Topology
 from chaos.scenario.case import Case, Scenario
 from chaos.scenario.language import Document
-from chaos.scenario.parts import FaultPart, Nodes, Parts
+from chaos.scenario.parts import Nodes, Parts
 from chaos.scenario.points import fits, points, setting
 from chaos.scenario.variants import Variant, variants
 from chaos.source import Source, read
@@ -47,10 +47,10 @@ def load(
     document = parts.read(Document, root.without(*_PARTS))
     parts.node(("listen", "node"), root)
     parts.node(("target", "node"), root)
-    broken, found = parts.faults(root.get("faults")), list(variants(parts, root))
+    found = list(variants(parts, root, document or Document()))
     cases: tuple[Case, ...] = ()
     if document and where:
-        cases = tuple(_cases(path, document, where, root, broken, found, source))
+        cases = tuple(_cases(path, where, root, found, source))
     source.stop()
     return Scenario(path, _why(source), cases)
 
@@ -82,30 +82,29 @@ def _nodes(root: Marked, where: Topology | None) -> Nodes | None:
 
 def _cases(
     path: Path,
-    document: Document,
     where: Topology,
     root: Marked,
-    faults: tuple[FaultPart, ...],
     found: list[Variant],
     source: Source,
 ) -> Iterator[Case]:
     seen: set[str] = set()
     for variant in found:
+        document = variant.document
         for point, at in points(document, root.get("matrix")):
             name = point if point and not root.get("cases") else "-".join(filter(None, (variant.name, point)))
             if name in seen:
                 source.complain(variant.place, f"two cases are called `{name}`")
             seen.add(name)
-            there = setting(at, where, variant.client.client, root, source)
+            there = setting(at, where, variant.client.client, variant.root, source)
             if there is None:
                 continue
-            fits(variant, faults, there, source)
+            fits(variant, there, source)
             yield Case(
                 file=path,
                 name=name,
                 line=variant.place[0],
                 setting=there,
-                faults=tuple((part.kind, part.fault) for part in faults),
+                faults=tuple((part.kind, part.fault) for part in variant.faults),
                 client=variant.client.client,
                 adapter=variant.client.adapter,
                 probe=variant.client.probe,
@@ -113,15 +112,15 @@ def _cases(
                 tags=document.tags,
                 xfail=document.xfail,
                 exclusive=document.exclusive,
-                lines=_lines(root, variant),
+                lines=_lines(variant),
             )
 
 
-def _lines(root: Marked, variant: Variant) -> dict[str, int]:
+def _lines(variant: Variant) -> dict[str, int]:
     """The line of each key by its path: `faults.0`, `client`, `expect.wire.client.2`."""
-    found = {key: place[0] for key, place in root.keys.items()}
+    found = {key: place[0] for key, place in variant.root.keys.items()}
     found["client"] = variant.client.at.place[0]
-    if faults := root.get("faults"):
+    if faults := variant.root.get("faults"):
         _descend("faults", faults, found)
     found["expect"] = variant.expected.place[0]
     _descend("expect", variant.expected, found)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.marked import Marked
 from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Topology
 from chaos.scenario.behind import behind
 from chaos.scenario.language import Document
-from chaos.scenario.parts import FaultPart
 from chaos.scenario.variants import Variant
 from chaos.source import Source
 
@@ -66,9 +65,9 @@ def _with_resolver(topology: Topology, root: Marked, source: Source) -> Topology
     return dataclasses.replace(topology, services={**topology.services, RESOLVER: resolver})
 
 
-def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
+def fits(variant: Variant, setting: Setting, source: Source) -> None:
     """Note each part that cannot work in this setting: a fault may have a `check` of its own."""
-    faults = tuple(faults)
+    faults = variant.faults
     for number, key, message in behind(faults, setting, variant.expect):
         source.complain(faults[number].at.find((key,)), message)
     for _, fault, at in faults:
