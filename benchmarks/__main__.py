@@ -9,8 +9,8 @@ import time
 from benchmarks.measure import Row, table
 
 NAMES = (
-    "refused", "side_by_side", "compressed", "many", "beside_hogs", "captures", "collection", "foreign", "containers",
-    "sigkill",
+    "refused", "wire", "side_by_side", "compressed", "many", "beside_hogs", "captures", "collection", "foreign",
+    "containers", "sigkill",
 )  # fmt: skip
 
 

@@ -76,9 +76,10 @@ def fault(kind: str, parameters: Mapping[str, Any], setting: Setting, where: str
 
 
 def _fitting(kind: str, parameters: Mapping[str, Any], setting: Setting, where: str) -> tuple[Fault, list[str]]:
-    """The fault at the node given, else at the first of target, client and router to which it does not object."""
+    """The fault at the node given or its own, else at the first of target, client and router that suits it."""
     known = kinds.faults()
-    placeless = "at" in parameters or kind not in known or "at" not in typed.node_keys(known[kind])
+    places = typed.node_keys(known[kind]) if kind in known else {}
+    placeless = "at" in parameters or "at" not in places or isinstance(places["at"], str)
     tries = [dict(parameters)]
     if not placeless:
         tries = [{**parameters, "at": node} for node in (setting.target.node, setting.client, ROUTER)]

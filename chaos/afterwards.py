@@ -106,7 +106,7 @@ class Afterwards:
             self._tell("nobody reads: the window closes, probes are told so, and send() waits on")
             return ("hang" if client.mode == "blocking" else "timeout",), "send"
         self._sent += max(size, 16)
-        met = self._met("> data")
+        met = self._met("> data", size)
         if met is not None:
             self._tell(f"send() returns at once, and {met.says}")
             self._lost = True
@@ -146,10 +146,14 @@ class Afterwards:
         if self._gone and (limit := self._patience(client)) is not None:
             self._tell(f"after {limit:g} s without an answer the kernel gives the peer up: ETIMEDOUT")
             return ("ETIMEDOUT",), "receive"
-        met = self._met("< data")
+        met = self._met("< data", client.size)
         if self._lost or met is not None or not self._sent:
             self._tell((f"{met.says}; " if met else "") + "no answer comes, and recv() waits on")
             return ("hang" if client.mode == "blocking" else "timeout",), "receive"
+        late = sum(_late(effect, client.size) for effect in self._effects)
+        if client.timeout is not None and late >= client.timeout:
+            self._tell("the answer comes, and comes too late")
+            return ("timeout",), "receive"
         self._tell("the answer comes")
         return None
 
@@ -172,21 +176,49 @@ class Afterwards:
         self._tell("no end of the stream comes, and recv() waits on")
         return ("hang" if client.mode == "blocking" else "timeout",), "receive"
 
-    def _met(self, segment: str) -> Effect | None:
+    def _met(self, segment: str, payload: int = 0) -> Effect | None:
+        """The first effect on its way that takes this segment out, and each of its retransmissions."""
         path = self._path if segment[0] == ">" else self._path[::-1]
-        found = (effect for node in path for effect in self._effects if effect.at == node and segment in effect.meets)
-        return next(found, None)
+        found = (effect for node in path for effect in self._effects if effect.at == node)
+        return next((it for it in found if it.takes(segment, _number(segment, it)) and _lasts(it, payload)), None)
 
     def _tell(self, text: str) -> None:
         self._story.append(text)
 
-    def wire(self, client: Client) -> tuple[str, ...] | None:
-        """The handshake, and whatever follows it."""
+    def wire(self, client: Client, syns: Sequence[str] = ("> syn",)) -> tuple[str, ...] | None:
+        """The handshake (of these SYNs, and what answered them), and whatever follows it."""
         met = self._met("> ack")
         early = [effect.adds for effect in self._effects if effect.adds and effect.after == "syn"]
         if early:
-            return ("> syn", *early, "...")
-        handshake = ("> syn", "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
+            return (*syns, *early, "...")
+        if any(effect.broken and "< syn-ack" in effect.meets for effect in self._effects):
+            return (*syns[:1], "...")  # what arrives broken is seen by the client's capture, and by nobody else
+        handshake = (*syns, "< syn-ack", *(("> ack",) if met is None or met.at != self._setting.client else ()))
         plain = isinstance(client, Socket) and not {"send", "recv", "shutdown", "eof"} & set(map(str, client.steps))
-        alone = not self.disturbed and not any(effect.adds for effect in self._effects)
+        alone = not self.disturbed and not any(effect.adds or effect.slows for effect in self._effects)
         return handshake if plain and alone else (*handshake, "...")
+
+
+HEADERS = 52
+"""Bytes of the headers of an IPv4 segment with a time stamp: what its payload adds to."""
+
+
+SEGMENT = 1428
+"""Bytes of payload of the longest segment (an MTU of 1500, IPv6, a time stamp)."""
+
+
+def _late(effect: Effect, size: int) -> float:
+    """By how many seconds the first of an answer is late."""
+    if not {"> data", "< data"} & set(effect.slows):
+        return 0.0
+    return effect.by + (min(size, SEGMENT) / effect.rate if effect.rate else 0.0)
+
+
+def _number(segment: str, effect: Effect) -> int:
+    """Which of the effect's segments this is: the answer is the second to what counts both ways."""
+    return 2 if segment[0] == "<" and f"> {segment[2:]}" in effect.meets else 1
+
+
+def _lasts(effect: Effect, payload: int) -> bool:
+    """Whether a segment is lost for good: more than the first few are, and smaller pieces would not pass either."""
+    return effect.nth[1] is None and not effect.mtu and effect.larger < payload + HEADERS

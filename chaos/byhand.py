@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos import programs, stepwise
+from chaos import onwire, programs, stepwise
 from chaos.toxiproxy import PORT
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def route(each: RouteSpec) -> str:
     return inside(each["node"], "ip", "route", "add", each["destination"], *via, *tail)
 
 
-def hosts(node: str, text: str) -> list[str]:
-    """The names that a node knows: `ip netns exec` mounts this file over /etc/hosts (ip-netns(8))."""
+def etc(node: str, files: Mapping[str, str]) -> list[str]:
+    """Files of a node's own: `ip netns exec` mounts them over those in /etc (ip-netns(8))."""
     folder = f"/etc/netns/{namespace(node)}"
-    return [f"mkdir -p {folder}", f"printf %s {shlex.quote(text)} > {folder}/hosts"]
+    return [f"mkdir -p {folder}", *(f"printf %s {shlex.quote(text)} > {folder}/{name}" for name, text in files.items())]
 
 
 def commands(operation: Operation, routes: Sequence[RouteSpec]) -> list[str]:
@@ -90,7 +90,7 @@ def _link(operation: Operation, routes: Sequence[RouteSpec]) -> Iterator[str]:
 
 
 def _names(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
-    yield hosts(operation.node, operation.arguments["hosts"])[1]
+    yield etc(operation.node, {"hosts": operation.arguments["hosts"]})[1]
 
 
 def _quiesce(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -109,8 +109,53 @@ def _child(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
         yield "kill $OTHER; wait $OTHER 2> /dev/null"
     elif name and stop is not None:
         yield f"kill -{'STOP' if stop else 'CONT'} ${name}"
+    elif operation.child == "answer" and operation.arguments.get("end"):
+        yield f"# no more answers at {operation.node}"
+    elif operation.child == "wire":
+        yield from _wire(operation)
     elif operation.child == "toxiproxy" and "toxiproxy" in (operation.arguments.get("tell") or {}):
         yield from _toxiproxy(operation)
+    elif operation.child == "resolver":
+        yield from _resolver_told(operation.node, operation.arguments.get("tell") or {})
+
+
+def _resolver(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    said = operation.arguments
+    yield "# The DNS server needs dnslib: pip install dnslib"
+    yield f"RESOLVE={shlex.quote(programs.RESOLVER.strip())}"
+    yield f"export ADDRESS={said['address']} ZONE={shlex.quote(json.dumps(said['zone']))} ANSWER=honest BY=0 TCP=1"
+    yield from _resolver_starts(operation.node)
+
+
+def _resolver_told(node: str, word: Mapping[str, Any]) -> Iterator[str]:
+    """Another zone or behaviour: the server is started anew."""
+    if "behave" in word:
+        told = word["behave"]
+        yield f"export ANSWER={told['answer']} BY={told['by']} TCP={int(told['tcp'])}"
+    elif "zone" in word:
+        yield f"export ZONE={shlex.quote(json.dumps(word['zone']))}"
+    if word.keys() & {"behave", "zone"}:
+        yield "kill $RESOLVER; wait $RESOLVER 2> /dev/null"
+        yield from _resolver_starts(node)
+
+
+def _resolver_starts(node: str) -> Iterator[str]:
+    yield inside(node, "python3", "-c") + ' "$RESOLVE" & RESOLVER=$!'
+    yield f"until {inside(node, 'ss', '-Hlun', 'sport = :53')} | grep -q .; do sleep 0.1; done"
+
+
+def _wire(operation: Operation) -> Iterator[str]:
+    """A rule of the wire, armed or withdrawn."""
+    for word, lines in (("arm", onwire.armed), ("withdraw", onwire.withdrawn)):
+        for line in lines(operation.arguments["tell"][word]) if word in (operation.arguments.get("tell") or {}) else ():
+            yield line if isinstance(line, str) else inside(operation.node, *line)
+
+
+def _answer(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
+    """What iptables' REJECT cannot send, the node's agent sends."""
+    message = operation.arguments["message"]
+    yield f"# {operation.node} answers these segments with ICMP {message['type']}/{message['code']}: a program does it,"
+    yield "# which reads them beside the kernel. By hand, iptables' REJECT can send a few codes of them (-j REJECT)."
 
 
 def _listener(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
@@ -231,6 +276,7 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "names": _names,
     "quiesce": _quiesce,
     "child": _child,
+    "answer": _answer,
     "listener": _listener,
     "pathname": _pathname,
     "occupy": _occupy,
@@ -241,6 +287,7 @@ LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] =
     "half_open": _half_open,
     "forged_reset": _forged_reset,
     "descriptors": _descriptors,
+    "resolver": _resolver,
     "program": _program,
     "connect": _connect,
     "attempt": _attempt,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaos import proof, states, surfaced
+from chaos import attempts, proof, states, surfaced
 from chaos.findings import SEVERITY, Finding, Kind, unknown
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def _met(expect: Expect, evidence: Evidence, schedule: Schedule | None) -> Itera
     yield from surfaced.elapsed(expect, evidence, schedule)
     yield from surfaced.surfaces(expect, evidence)
     yield from surfaced.calls(expect, evidence)
+    yield from proof.lookup(expect, evidence)
+    yield from attempts.findings(expect, evidence)
     yield from proof.wire(expect, evidence)
     yield from states.states(expect, evidence)
     yield from proof.queues(expect, evidence)

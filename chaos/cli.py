@@ -24,6 +24,7 @@ ORDER = (
     "list",
     "explain",
     "plan",
+    "cliff",
     "faults",
     "atlas",
     "exec",

@@ -19,6 +19,8 @@ MODULUS = 2**32
 """TCP's sequence numbers wrap here (RFC 9293, section 3.4)."""
 
 Direction = Literal[">", "<"]
+Client = frozenset[str]
+"""The addresses of who dials: one, or one of each family."""
 
 
 class Key(NamedTuple):
@@ -53,22 +55,28 @@ def names(packet: Packet) -> frozenset[str]:
     return frozenset({name, "data"}) if name == "fin" and packet.length else frozenset({name})
 
 
-def opener(packets: Sequence[Packet]) -> str | None:
-    """The address of the client: who sent a SYN, or was sent a SYN-ACK, or is quoted; else the first sender."""
+def opener(packets: Sequence[Packet]) -> Client:
+    """The client: who first sent a SYN, or was sent a SYN-ACK, or is quoted, in each family; else the first sender."""
+    found: dict[bool, str] = {}
     for packet in packets:
-        if packet.protocol == "tcp" and "SYN" in packet.flags:
-            return packet.dst if "ACK" in packet.flags else packet.src
-        if packet.quoted is not None:
-            return packet.quoted.src
-    return packets[0].src if packets else None
+        if (address := _opening(packet)) is not None:
+            found.setdefault(":" in address, address)
+    return frozenset(found.values()) or frozenset(packet.src for packet in packets[:1])
 
 
-def direction(packet: Packet, client: str | None) -> Direction:
+def _opening(packet: Packet) -> str | None:
+    """The client's address, in a packet that only an opening connection has."""
+    if packet.protocol == "tcp" and "SYN" in packet.flags:
+        return packet.dst if "ACK" in packet.flags else packet.src
+    return packet.quoted.src if packet.quoted is not None else None
+
+
+def direction(packet: Packet, client: Client) -> Direction:
     """`>` from the client, `<` to it; by the destination, since a host answers itself from its own address."""
-    return "<" if packet.dst == client else ">"
+    return "<" if packet.dst in client else ">"
 
 
-def key(packet: Packet, client: str | None) -> Key | None:
+def key(packet: Packet, client: Client) -> Key | None:
     """The 4-tuple that a TCP segment belongs to, or that an ICMP error quotes; None for anything else."""
     if packet.quoted is not None and packet.quoted.seq is not None:
         return Key(*packet.quoted[:4])
@@ -80,11 +88,11 @@ def key(packet: Packet, client: str | None) -> Key | None:
 
 
 def conversation(
-    packets: Iterable[Packet], client: str, target: str, port: int, start_ns: int, end_ns: int
+    packets: Iterable[Packet], client: Client, targets: frozenset[str], port: int, start_ns: int, end_ns: int
 ) -> tuple[Packet, ...]:
     """What belongs to the attempt in one node's capture, in order of time.
 
-    client, target: addresses; port: the target's. The window is that of the *attempt at this node*: elsewhere than
+    client, targets: addresses; port: the target's. The window is that of the *attempt at this node*: elsewhere than
     at the client, a caller adds the time that a segment takes to get there. A 4-tuple belongs from its first SYN on.
     Where no SYN can have been captured (one that the client's own OUTPUT rejected), the answer opens it: an ICMP error
     that quotes it, or an RST with seq 0, which only a segment without ACK is answered with (RFC 9293, 3.10.7.1).
@@ -95,7 +103,7 @@ def conversation(
         if not start_ns <= packet.time_ns <= end_ns:
             continue
         tuple_ = key(packet, client)
-        if tuple_ is None or (tuple_.client, tuple_.target, tuple_.port) != (client, target, port):
+        if tuple_ is None or tuple_.client not in client or tuple_.target not in targets or tuple_.port != port:
             continue
         if tuple_ in opened or _opens(packet, client):
             opened.add(tuple_)
@@ -104,7 +112,7 @@ def conversation(
 
 
 def datagrams(
-    packets: Iterable[Packet], client: str, target: str, port: int, start_ns: int, end_ns: int
+    packets: Iterable[Packet], client: Client, targets: frozenset[str], port: int, start_ns: int, end_ns: int
 ) -> tuple[Packet, ...]:
     """What belongs to an attempt without connections: datagrams between the two, and the ICMP errors that quote them.
 
@@ -113,15 +121,15 @@ def datagrams(
     found = []
     for packet in sorted(packets, key=lambda packet: packet.time_ns):
         asked = packet.quoted if packet.quoted is not None and packet.quoted.seq is None else packet
-        forth = (asked.src, asked.dst) == (client, target) and asked.dport in (port, 0)
-        back = (asked.src, asked.dst) == (target, client) and asked.sport in (port, 0)
+        forth = asked.src in client and asked.dst in targets and asked.dport in (port, 0)
+        back = asked.src in targets and asked.dst in client and asked.sport in (port, 0)
         ours = packet.protocol in ("udp", "raw") or asked is not packet
         if start_ns <= packet.time_ns <= end_ns and ours and (forth or back):
             found.append(packet)
     return tuple(found)
 
 
-def _opens(packet: Packet, client: str) -> bool:
+def _opens(packet: Packet, client: Client) -> bool:
     if packet.quoted is not None:
         return True
     if direction(packet, client) == ">":
@@ -136,23 +144,27 @@ class Flow:
     key: Key
     packets: tuple[Packet, ...]
 
+    def direction(self, packet: Packet) -> Direction:
+        """Which way one of its packets went."""
+        return direction(packet, frozenset({self.key.client}))
+
     def of(self, way: Direction, *segments: str) -> tuple[Packet, ...]:
         """The packets that go this way and have one of these names."""
-        return tuple(p for p in self.packets if direction(p, self.key.client) == way and segment(p) in segments)
+        return tuple(p for p in self.packets if self.direction(p) == way and segment(p) in segments)
 
     @property
     def final_ack(self) -> Packet | None:
         """The client's first segment behind a SYN-ACK that is neither SYN nor RST: it completes the handshake."""
         answered = False
         for packet in self.packets:
-            way, name = direction(packet, self.key.client), segment(packet)
+            way, name = self.direction(packet), segment(packet)
             answered = answered or (way == "<" and name == "syn-ack")
             if answered and way == ">" and name in ("ack", "data", "fin"):
                 return packet
         return None
 
 
-def flows(packets: Sequence[Packet], client: str | None = None) -> tuple[Flow, ...]:
+def flows(packets: Sequence[Packet], client: Client = frozenset()) -> tuple[Flow, ...]:
     """A conversation by 4-tuples, in the order in which they begin. `client` is its `opener` unless given."""
     client = client or opener(packets)
     found: dict[Key, list[Packet]] = {}
@@ -175,7 +187,7 @@ def contradictions(packets: Sequence[Packet]) -> list[str]:
 def _contradictions(flow: Flow) -> Iterable[str]:
     expected: set[int] = set()
     for packet in flow.packets:
-        way, name = direction(packet, flow.key.client), segment(packet)
+        way, name = flow.direction(packet), segment(packet)
         if way == ">" and name == "syn":
             expected |= {(packet.seq + 1) % MODULUS, (packet.seq + 1 + packet.length) % MODULUS}
         elif way == "<" and name == "syn-ack":
@@ -208,13 +220,13 @@ def _hole(flow: Flow, way: Direction) -> Iterable[str]:
     if len({packet.seq for packet in opening}) != 1:
         return  # none was captured, which _contradictions() tells, or two connections of one 4-tuple
     first, reach, acknowledged = opening[0].seq + 1, 0, 0
-    carried = [it for it in flow.packets if direction(it, flow.key.client) == way and (it.length or "FIN" in it.flags)]
+    carried = [it for it in flow.packets if flow.direction(it) == way and (it.length or "FIN" in it.flags)]
     for packet in sorted(carried, key=lambda packet: _offset(packet.seq, first)):
         start = _offset(packet.seq + ("SYN" in packet.flags), first)
         if start <= reach:
             reach = max(reach, start + packet.length + ("FIN" in packet.flags))
     for packet in flow.packets:
-        if direction(packet, flow.key.client) != way and "ACK" in packet.flags and "RST" not in packet.flags:
+        if flow.direction(packet) != way and "ACK" in packet.flags and "RST" not in packet.flags:
             acknowledged = max(acknowledged, _offset(packet.ack, first))
     if acknowledged > reach:
         yield f"{acknowledged} bytes of {way} are acknowledged, and only {reach} were captured without a hole"

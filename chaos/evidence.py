@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from chaos import lookup
 from chaos.conversation import Flow, direction, flows, opener, segment
 from chaos.icmp import errno_name
+from chaos.lookup import Message
 from chaos.model import Outcome, Phase, Type
 from chaos.packets import Frame, Packet
 from chaos.schedule import Schedule
@@ -61,6 +63,7 @@ class Evidence:
         server the proxy's with the server. attempt: all packets of its window, ARP too.
     every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
     kernel: differences of the counters, named as nstat(8) names them.
+    lookups: the client's DNS messages, where names come from DNS.
     ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
     type: of the sockets; when they are `local`, there is nothing to capture.
     """
@@ -80,52 +83,56 @@ class Evidence:
     proxy: str | None = None
     type: Type = "stream"
     local: bool = False
+    lookups: tuple[Message, ...] = ()
 
     def leg(self, node: str) -> tuple[Packet, ...]:
         """The conversation in which this node is an end, as the one who dialled it sees it, or as the server does."""
         return self.packets[node if self.proxy is not None and node == self.server else self.client]
 
 
-def settle(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None = None) -> Outcome:
+def settle(
+    outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None = None, lookups: Sequence[Message] = ()
+) -> Outcome:
     """The outcome with `elapsed`, `error` and `phase` filled in from the conversation at the client's node.
 
     What the client said is never changed, and a client that exits 0 is never made to have failed. The error stays
     None when the packets do not tell it either. By `schedule` the kernel's ETIMEDOUT is told from the `timeout` of a
-    client that gave up first.
+    client that gave up first. `lookups` are the questions and answers that came before.
     """
     if outcome.elapsed is None:
-        outcome = replace(outcome, elapsed=_elapsed(outcome, packets))
+        outcome = replace(outcome, elapsed=_elapsed(outcome, packets, lookups))
     if outcome.error is None and outcome.exit == 0:
         outcome = replace(outcome, error="no-verdict")
     if outcome.error is None:
-        outcome = replace(outcome, error=_error(outcome, packets, schedule), error_from="wire")
+        error = _error(outcome, packets, schedule) if packets else lookup.error(lookups)
+        outcome = replace(outcome, error=error, error_from="wire")
     if outcome.phase is None and outcome.error not in CLEAN:
-        outcome = replace(outcome, phase=_phase(outcome.error, packets))
+        outcome = replace(outcome, phase=_phase(outcome.error, packets, lookups))
     return outcome
 
 
-def _elapsed(outcome: Outcome, packets: Sequence[Packet]) -> float:
+def _elapsed(outcome: Outcome, packets: Sequence[Packet], lookups: Sequence[Message]) -> float:
     client = opener(packets)
-    sent = [packet.time_ns for packet in packets if direction(packet, client) == ">"]
+    sent = [message.time_ns for message in lookups if message.way == ">"]
+    sent += [packet.time_ns for packet in packets if direction(packet, client) == ">"]
     return (outcome.returned_ns - outcome.waited_ns - min(sent, default=outcome.started_ns)) / 1e9
 
 
-def _phase(error: str | None, packets: Sequence[Packet]) -> Phase:
+def _phase(error: str | None, packets: Sequence[Packet], lookups: Sequence[Message]) -> Phase:
     """Where it ended. Who sent data waits for the answer; EPIPE is an answer to send alone (send(2))."""
     found = flows(packets)
-    if not found and error is not None and error.startswith("EAI_"):
+    if not found and ((error or "").startswith("EAI_") or lookup.error(lookups)):
         return "resolve"
-    if not found or found[-1].final_ack is None:
+    if not found or deciding(found).final_ack is None:
         return "connect"
     return "send" if error == "EPIPE" else "receive"
 
 
 def _error(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | None) -> str | None:
-    """The last 4-tuple decides: a client that tries again surfaces what its last try met."""
     found = flows(packets)
     if not found:
         return None
-    flow = found[-1]
+    flow = deciding(found)
     if flow.final_ack is not None:
         return _established_error(flow)
     answers = [packet for packet in flow.packets if _is_refusal(packet, flow)]
@@ -138,8 +145,18 @@ def _error(outcome: Outcome, packets: Sequence[Packet], schedule: Schedule | Non
     return None if unheard or answers[-1].time_ns < last_syn else _refusal(answers[-1])
 
 
+def deciding(found: Sequence[Flow]) -> Flow:
+    """The 4-tuple whose end the client surfaces: of attempts that follow one another the last, of a race the winner.
+
+    Attempts race when one is established after a later one was begun (RFC 8305); the loser is given up silently.
+    """
+    last = found[-1]
+    winners = [flow for flow in found if flow.final_ack and flow.final_ack.time_ns > last.packets[0].time_ns]
+    return winners[-1] if winners else last
+
+
 def _is_refusal(packet: Packet, flow: Flow) -> bool:
-    return direction(packet, flow.key.client) == "<" and _refusal(packet) is not None
+    return flow.direction(packet) == "<" and _refusal(packet) is not None
 
 
 def _refusal(packet: Packet) -> str | None:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from chaos.backends.netns import specify
 from chaos.clients._steps import spoken
 from chaos.clients.socket import Socket
-from chaos.model import Setting
+from chaos.lookup import ATTEMPTS, TIMEOUT
+from chaos.model import RESOLVER, Setting
 from chaos.predict import Prediction, effects, predict, schedule, sysctls
 from chaos.scenario import Case, load
 
@@ -35,6 +36,7 @@ def explain(case: Case) -> str:
     sections = [
         ("Why", _why(case)),
         ("Network", _network(case.setting)),
+        *_names(case.setting),
         ("Listener", _listener(case.setting)),
         ("Client", _client(case)),
         *([("Kernel", _kernel(case))] if case.setting.type == "stream" and not case.setting.local else []),
@@ -76,6 +78,18 @@ def _network(setting: Setting) -> str:
     if setting.path == "direct":
         return f"{' - '.join(ends)}, on one link"
     return f"{' - router - '.join(ends)}; a round trip takes {_seconds(setting.rtt)}"
+
+
+def _names(setting: Setting) -> Iterator[tuple[str, str]]:
+    """Where names come from and lead to, if it is not as ever: /etc/hosts, and the family's address."""
+    told = []
+    if setting.names == "dns":
+        options = f"timeout:{TIMEOUT} attempts:{ATTEMPTS}"
+        told.append(f"from the DNS server at {RESOLVER}; resolv.conf says {options}, where 5 and 2 are usual")
+    if setting.addresses == "both":
+        told.append(f"lead to an address of each family; faults act on {setting.family} alone")
+    if told:
+        yield "Names", "\n".join(told)
 
 
 def _listener(setting: Setting) -> str:

@@ -58,6 +58,14 @@ def _port(value: Any) -> int:
     return value
 
 
+def _nth(value: Any) -> CountRange:
+    found = parse_count(value)
+    low = max(1, found.low) if str(value).startswith("..") else found.low
+    if low < 1 or (found.high is not None and found.high < low):
+        raise ValueError(f"segments are counted from 1: expected 1, '1..2' or '3..', got {brief(value)}")
+    return CountRange(low, found.high)
+
+
 def _after(value: Any) -> Literal["accept", "data"] | int:
     if value == "accept":
         return "accept"
@@ -112,6 +120,7 @@ NodeName = Annotated[str, PlainValidator(_node_name), WithJsonSchema(_NAME_SCHEM
 Port = Annotated[int, PlainValidator(_port), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 65535})]
 Backlog = Annotated[int, Field(ge=0, le=4096)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Duration = Annotated[
     float, PlainValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"})
 ]
@@ -142,7 +151,14 @@ Count = Annotated[
     PlainValidator(parse_count),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _RANGE}]}),
 ]
-ErrorName = Annotated[str, PlainValidator(_error_name), WithJsonSchema({"enum": list(_ERRORS)})]
+Nth = Annotated[
+    CountRange,
+    PlainValidator(_nth),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _RANGE}]}),
+]
+_ALIASES: Final = tuple(sorted({name for name in vars(errno) if name.startswith("E")} - {*_ERRORS}))
+"""Other names of the same numbers: EWOULDBLOCK, EOPNOTSUPP."""
+ErrorName = Annotated[str, PlainValidator(_error_name), WithJsonSchema({"enum": [*_ERRORS, *_ALIASES]})]
 Regex = Annotated[str, AfterValidator(_regex), WithJsonSchema({"type": "string", "format": "regex"})]
 Argument = Annotated[
     str,

@@ -28,7 +28,7 @@ from chaos.scenario import Case
 from chaos.transcript import render
 
 WHERE: Final = "chaos_lab"
-SETTING: Final = ("path", "link", "family", "type", "listen", "target", "timing")
+SETTING: Final = ("path", "link", "family", "type", "names", "addresses", "listen", "target", "timing")
 """The keys of a scenario that are no faults, and that the fixture takes as a scenario has them."""
 
 

@@ -3,10 +3,12 @@
 IPv4: Linux net/ipv4/icmp.c `icmp_err_convert[]`, and net/ipv4/tcp_ipv4.c `tcp_v4_err()` for what is not type 3.
 IPv6: Linux net/ipv6/icmp.c `icmpv6_err_convert()` and its `tab_unreach[]`, and net/ipv6/tcp_ipv6.c `tcp_v6_err()`.
 In SYN_SENT the kernel ends the connect with every one of them, whether its table says `fatal` or not; path MTU
-messages (3/4, and IPv6 type 2), redirects and source quench are acted on or ignored, and end nothing.
+messages (3/4, and IPv6 type 2), redirects, source quench and IPv4's 11/1 are acted on or ignored, and end nothing.
 """
 
 from __future__ import annotations
+
+import errno
 
 _UNREACHABLE = (
     "ENETUNREACH",  # 0 network
@@ -14,7 +16,7 @@ _UNREACHABLE = (
     "ENOPROTOOPT",  # 2 protocol
     "ECONNREFUSED",  # 3 port
     None,  # 4 fragmentation needed: EMSGSIZE in the table, the path MTU's business in TCP
-    "EOPNOTSUPP",  # 5 source route failed
+    errno.errorcode[errno.EOPNOTSUPP],  # 5 source route failed; Linux has two names for this number
     "ENETUNREACH",  # 6 network unknown
     "EHOSTDOWN",  # 7 host unknown
     "ENONET",  # 8 source host isolated
@@ -51,6 +53,8 @@ def errno_name(protocol: str, kind: int, code: int) -> str | None:
 def _icmp(kind: int, code: int) -> str | None:
     if kind == 3:
         return _UNREACHABLE[code] if code < len(_UNREACHABLE) else None
+    if (kind, code) == (11, 1):
+        return None  # reassembly time exceeded: icmp_unreach() counts it and tells no socket; IPv6's 3/1 it tells
     return {11: "EHOSTUNREACH", 12: "EPROTO"}.get(kind)
 
 

@@ -51,7 +51,7 @@ def _refused(error: str, says: str) -> Prediction:
 
 def called(client: Socket, setting: Setting, plain: Prediction) -> Prediction:
     """What an ordinary connect() would come to (`plain`), as this client's calls and options have it."""
-    waits = plain.elapsed[0] if plain.phase == "connect" else setting.rtt
+    waits = plain.connected or (plain.elapsed[0] if plain.phase == "connect" else setting.rtt)
     ends = _ends_early(client, waits)
     if ends is not None:
         at, error, says = ends

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 Family = Literal["ipv4", "ipv6"]
 Type = Literal["stream", "datagram", "raw"]
 Path = Literal["routed", "direct"]
-Timing = Literal["short", "real", "compressed"]
+Timing = Literal["short", "real", "compressed", "doubling"]
 Speaks = Literal["echo", "http"]
+Source = Literal["hosts", "dns"]
+"""Where names come from: each node's /etc/hosts, or a DNS server."""
+Answer = Literal["syn-ack", "rst", "icmp", "none"]
+"""What first comes back to a SYN."""
+Addresses = Literal["family", "both"]
+"""To which of a node's addresses its name leads: that of the scenario's family, or both."""
 Phase = Literal["resolve", "connect", "send", "receive"]
 
 NODE_IMAGE = "connect-chaos/node"
@@ -31,6 +37,12 @@ NODE_IMAGE = "connect-chaos/node"
 
 ROUTER = "router"
 """The node that the lab adds on the path between every two services; no service may have its name."""
+
+RESOLVER = "dns"
+"""The node that the lab adds when names come from DNS: it answers for all of them."""
+
+FAMILIES: tuple[Family, ...] = ("ipv6", "ipv4")
+"""Both, in the order in which a client prefers them (RFC 6724, section 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ class Service:
     """One node of a topology: a service of its Compose file.
 
     `command` is `x-chaos.netns.command`; `proxy` is `x-chaos.toxiproxy`: (listen port, upstream). `product`: it has an
-    image that is not our own and nothing to run in its place, so that only a container can be it.
+    image that is not our own and nothing to run in its place, so that only a container can be it. `resolver`: it runs
+    the lab's DNS server.
     """
 
     name: str
@@ -65,6 +78,7 @@ class Service:
     listen: int | None = None
     proxy: tuple[int, Endpoint] | None = None
     product: bool = False
+    resolver: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,13 @@ class Setting:
     type: Type = "stream"
     local: bool = False
     bound: int | None = None
+    names: Source = "hosts"
+    addresses: Addresses = "family"
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families of the addresses to which names lead. Faults act on `family` alone."""
+        return FAMILIES if self.addresses == "both" else (self.family,)
 
     @property
     def proxied(self) -> bool:
@@ -245,6 +266,33 @@ class Proxy(Protocol):
         """(received, sent) bytes of connections that have ended, for `upstream` and `downstream`."""
 
 
+class Resolver(Protocol):
+    """The DNS server of a node."""
+
+    @property
+    def node(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """Where it is asked, on port 53, over UDP and TCP."""
+
+    def behave(self, answer: str, *, by: float = 0.0, tcp: bool = True) -> None:
+        """How it answers from now on: `honest`, or one of the ways of chaos/agent/resolver.py.
+
+        by: seconds until each answer. tcp: whether it takes connections.
+        """
+
+    def answered(self) -> int:
+        """Questions that it met since it was told how to behave (an unanswered one too)."""
+
+
+class WireRule(Protocol):
+    """A rule that is in force on the wire."""
+
+    def hits(self) -> int:
+        """Segments that it has acted on until now."""
+
+
 class Lab(Protocol):
     """A running network: every node answers, routes lead through the router, and a listener accepts."""
 
@@ -257,6 +305,10 @@ class Lab(Protocol):
     @property
     def target_address(self) -> str:
         """The address to which the target's name leads at the client, in the lab's family."""
+
+    @property
+    def target_addresses(self) -> frozenset[str]:
+        """Every address to which the target's name leads at the client."""
 
     @property
     def nowhere(self) -> str:
@@ -279,8 +331,17 @@ class Lab(Protocol):
         another type of socket than the setting's; `process`: it is to be one of its own, so that it can be stopped.
         """
 
+    def on_wire(self, rule: Mapping[str, Any]) -> AbstractContextManager[WireRule]:
+        """A rule (`match` and `action` of chaos/agent/rules.py) in force on the wire until leaving.
+
+        Raises LabError when there is no wire.
+        """
+
     def proxy(self, node: str) -> Proxy:
         """The proxy of the Toxiproxy in this node. Raises LabError when it has none."""
+
+    def resolver(self, node: str) -> Resolver:
+        """The DNS server of this node. Raises LabError when it has none."""
 
     def packets(self, node: str) -> Sequence[Packet]:
         """What the capture at this node has seen of the attempt until now, in order."""
@@ -297,8 +358,11 @@ class Lab(Protocol):
     def acted(self) -> bool:
         """Whether the misbehaving listener has acted on a connection yet (`wait: fault`)."""
 
-    def names(self, node: str, overrides: Mapping[str, str]) -> None:
-        """Make names lead to other addresses in this node's /etc/hosts; {} restores it."""
+    def names(self, node: str, overrides: Mapping[str, Sequence[str]]) -> None:
+        """Make names lead to other addresses at this node, in the lab's family and in this order; {} restores them.
+
+        Where names come from DNS, they do so at every node.
+        """
 
 
 class Armed(Protocol):

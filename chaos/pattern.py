@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from chaos.conversation import MODULUS, Direction, direction, names, segment
+from chaos.conversation import MODULUS, Client, Direction, direction, names, segment
 from chaos.packets import Packet
 from chaos.suggest import did_you_mean
 
@@ -24,7 +24,7 @@ SEGMENTS = ("syn", "syn-ack", "ack", "data", "fin", "rst", "udp", "raw", "any")
 FIELDS = ("seq", "ack", "len", "win")
 
 _ICMP = re.compile(r"icmp(?::(\d{1,3})(?:/(\d{1,3}))?)?")
-_COUNT = re.compile(r"x\d{1,6}(?:\.\.(?:\d{1,6})?)?")
+COUNT = re.compile(r"x\d{1,6}(?:\.\.(?:\d{1,6})?)?")
 _TERM = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]*)(?P<offset>[+-]\d{1,10})?|(?P<number>\d{1,10})")
 
 Bindings = frozenset[tuple[str, int]]
@@ -48,7 +48,7 @@ class Pattern:
     high: int | None = 1
     fields: tuple[tuple[str, Term], ...] = ()
 
-    def accepts(self, packet: Packet, client: str | None, bound: Bindings) -> Bindings | None:
+    def accepts(self, packet: Packet, client: Client, bound: Bindings) -> Bindings | None:
         """The bindings after this packet, or None when it is not what the pattern says."""
         if self.way is None:
             return bound
@@ -87,8 +87,8 @@ def parse(line: str) -> Pattern:
     high: int | None
     kind, low, high, fields = _segment(words[1]), 1, 1, []
     for word in words[2:]:
-        if _COUNT.fullmatch(word):
-            low, high = _count(word)
+        if COUNT.fullmatch(word):
+            low, high = counted(word)
         else:
             fields.append(_field(word, kind))
     if len({name for name, _ in fields}) < len(fields):
@@ -105,7 +105,8 @@ def _segment(word: str) -> str:
     raise ValueError(f"no segment is named {word!r}{did_you_mean(word, (*SEGMENTS, 'icmp:3/1'))}")
 
 
-def _count(word: str) -> tuple[int, int | None]:
+def counted(word: str) -> tuple[int, int | None]:
+    """`x2`, `x1..3` or `x1..` as (low, high), None without a limit. Raises ValueError when it can match nothing."""
     first, dots, last = word[1:].partition("..")
     if dots and not last:
         return int(first), None

@@ -15,7 +15,7 @@ from pathlib import Path
 from chaos.agent.lab import WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spec
 from chaos.backends.fake import Fake, Operation
 from chaos.backends.netns import specify
-from chaos.byhand import METRIC, commands, hosts, inside, namespace, route, sysctls
+from chaos.byhand import METRIC, commands, etc, inside, namespace, route, sysctls
 from chaos.scenario import Case
 
 HEAD = """\
@@ -89,7 +89,8 @@ def _nodes(spec: Spec) -> list[str]:
     lines = []
     for node in spec["nodes"]:
         name = node["name"]
-        lines += [f"ip netns add {namespace(name)}", *hosts(name, node["hosts"])]
+        files = {"hosts": node["hosts"], **(spec["etc"] if spec["etc"]["resolv.conf"] else {})}
+        lines += [f"ip netns add {namespace(name)}", *etc(name, files)]
         lines += [sysctls(name, node["sysctls"]), inside(name, "ip", "link", "set", "lo", "up")]
     return lines
 
@@ -160,7 +161,7 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
 def _undo(spec: Spec) -> list[str]:
     names = [namespace(node["name"]) for node in spec["nodes"]]
     return [
-        "kill $LISTENER ${PROGRAMS:-}",
+        "kill $LISTENER ${RESOLVER:-} ${PROGRAMS:-}",
         *(f"ip netns del {name}" for name in names),
         *(f"rm -r /etc/netns/{name}" for name in names),
     ]

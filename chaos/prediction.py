@@ -18,6 +18,7 @@ class Prediction:
     elapsed: seconds from the first segment, low and high (None: no bound).
     wire: lines of the wire language, at the client's interface; None where they cannot be foretold.
     events: (seconds, what happens), for people; None: right after what is told before.
+    connected: seconds until connect() returns well; None where it does not, or nobody knows when.
     """
 
     errors: tuple[str, ...]
@@ -25,6 +26,7 @@ class Prediction:
     elapsed: tuple[float, float | None] = (0.0, None)
     wire: tuple[str, ...] | None = None
     events: tuple[Event, ...] = ()
+    connected: float | None = None
 
     @property
     def error(self) -> str | None:

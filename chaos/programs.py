@@ -44,9 +44,35 @@ NO_DESCRIPTORS = [
     "    except OSError as error: print(error)  # EMFILE, again and again",
     "    time.sleep(0.1)",
 ]
+BOTH_FAMILIES = "listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)"
 ACTS = ("close", "abort", "forget", "vanish")
 ECHOES = "while True: sock.sendto(*sock.recvfrom(65536))"
 """A server of datagrams."""
+
+
+RESOLVER = """
+import json, os, time
+from dnslib import A, AAAA, RCODE, RR, DNSError
+from dnslib.server import BaseResolver, DNSServer
+zone, answer, address = json.loads(os.environ["ZONE"]), os.environ["ANSWER"], os.environ["ADDRESS"]
+class Resolver(BaseResolver):
+    def resolve(self, request, handler):
+        reply, name = request.reply(), str(request.q.qname).rstrip(".")
+        time.sleep(float(os.environ["BY"]))
+        if answer == "timeout": raise DNSError("no answer is sent")
+        if answer == "truncated" and handler.protocol == "udp":
+            reply.header.tc = 1
+        elif answer in ("nxdomain", "servfail", "refused") or name not in zone:
+            reply.header.rcode = getattr(RCODE, answer.upper() if name in zone else "NXDOMAIN")
+        elif answer != "nodata":
+            for each in zone[name]:
+                kind, data = (28, AAAA(each)) if ":" in each else (1, A(each))
+                if request.q.qtype == kind: reply.add_answer(RR(request.q.qname, kind, rdata=data, ttl=0))
+        return reply
+if os.environ["TCP"] == "1": DNSServer(Resolver(), address=address, tcp=True).start_thread()
+DNSServer(Resolver(), address=address).start()
+"""
+"""A DNS server as the operation `resolver` is one (chaos/agent/resolver.py), told by variables; it needs dnslib."""
 
 
 def listener(said: Mapping[str, Any]) -> str:
@@ -58,11 +84,13 @@ def listener(said: Mapping[str, Any]) -> str:
         "import ctypes, signal, socket, struct",
         f"listener = socket.socket({family})",
         "listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)",
+        *([BOTH_FAMILIES] if said["address"] == "::" else []),
         f"listener.bind({address})",
         f"listener.listen({said['backlog']})",
-        f"fill = [socket.socket({family}) for _ in range({said['fill']})]",
-        f"for sock in fill: sock.connect({address})",
-    ][: 7 if said["fill"] else 5]
+    ]
+    if said["fill"]:
+        lines.append(f"fill = [socket.socket({family}) for _ in range({said['fill']})]")
+        lines.append(f"for sock in fill: sock.connect({address})")
     if said["do"] == "never-accept":
         return "\n".join([*lines, "signal.pause()  # and never accept()"])
     if said["do"] == "no-descriptors":

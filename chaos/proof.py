@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from chaos import lookup as naming
 from chaos import wire as language
 from chaos.conversation import contradictions, direction, flows, opener
 from chaos.findings import Finding, mismatch, unknown
@@ -31,6 +32,8 @@ def sanity(evidence: Evidence) -> Iterator[Finding]:
         yield from (unknown(f"capture at {node}", problem) for problem in contradictions(packets))
         if not _is_from(node, packets, evidence):
             yield unknown(f"capture at {node}", "the client's segments go the wrong way for this node")
+    for problem in naming.contradictions(evidence.lookups):
+        yield unknown(f"capture at {evidence.client}", problem)
     at_client = evidence.packets.get(evidence.client)
     if evidence.outcome.error == "ok" and at_client is not None:
         yield from (unknown(f"capture at {evidence.client}", doubt) for doubt in _unreached(evidence, at_client))
@@ -68,6 +71,13 @@ def wire(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
         patterns = [language.parse(line) for line in lines]
         for problem in language.match(patterns, evidence.packets[node]):
             yield Finding("FAIL", f"wire at {node}: {problem}")
+
+
+def lookup(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
+    """All DNS messages of the client."""
+    if expect.lookup:
+        for problem in naming.match([naming.parse(line) for line in expect.lookup], evidence.lookups):
+            yield Finding("FAIL", f"lookup: {problem}")
 
 
 def queues(expect: Expect, evidence: Evidence) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from chaos.check import FaultReport, Verdict
 from chaos.evidence import Evidence
+from chaos.lookup import render as render_lookups
 from chaos.model import Outcome
 from chaos.transcript import render, shortened, table
 
@@ -32,7 +33,10 @@ class FaultJson(TypedDict):
 
 
 class CaseJson(TypedDict):
-    """One case's result. `wire` is the conversation at the client, compact; `kernel` has the counters that moved."""
+    """One case's result. `wire` is the conversation at the client, compact; `kernel` has the counters that moved.
+
+    lookups: the client's DNS messages, likewise.
+    """
 
     id: str
     file: str
@@ -41,6 +45,7 @@ class CaseJson(TypedDict):
     reasons: list[str]
     outcome: OutcomeJson
     faults: list[FaultJson]
+    lookups: list[str]
     wire: list[str]
     states: dict[str, list[str]]
     kernel: dict[str, dict[str, int]]
@@ -69,6 +74,7 @@ def as_json(
         "reasons": list(verdict.reasons),
         "outcome": _outcome(evidence.outcome if evidence else None),
         "faults": [{"kind": fault.kind, "hits": fault.hits} for fault in faults],
+        "lookups": render_lookups(evidence.lookups) if evidence else [],
         "wire": render(evidence.packets.get(evidence.client, ())) if evidence else [],
         "states": {node: log.states for node, log in evidence.states.items()} if evidence else {},
         "kernel": {node: _moved(counters) for node, counters in evidence.kernel.items()} if evidence else {},
@@ -134,6 +140,8 @@ def _circumstances(evidence: Evidence | None, faults: Sequence[FaultReport]) -> 
         told.append(
             f"client surfaced: {outcome.error or 'no error by name'}{where}{took}" + (f" ({said})" if said else "")
         )
+    if evidence is not None and evidence.lookups:
+        told.append(f"looked up: {', '.join(render_lookups(evidence.lookups))}")
     if faults:
         told.append("faults: " + ", ".join(f"{fault}: {_hits(fault.hits)}" for fault in faults))
     return told

@@ -23,7 +23,8 @@ from chaos.conversation import conversation, datagrams, flows
 from chaos.counters import Rise, Tables
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
-from chaos.model import Armed, Client, Fault, Outcome, Setting
+from chaos.lookup import Message, messages
+from chaos.model import RESOLVER, Armed, Client, Fault, Outcome, Setting
 from chaos.packets import Frame, Packet
 from chaos.scenario import Case
 from chaos.schedule import Schedule, from_sysctls
@@ -283,8 +284,12 @@ class Watch:
         lab.read_captures()
         attempt = {node: tuple(self._window(node, outcome)) for node in lab.captured}
         packets = {node: self._conversation(node, attempt[node], outcome) for node in lab.captured}
+        lookups: tuple[Message, ...] = ()
+        if setting.names == "dns":
+            lookups = messages(attempt[setting.client], lab.resolver(RESOLVER).address)
         return Evidence(
-            outcome=settle(outcome, packets[setting.client], self.schedule),
+            outcome=settle(outcome, packets[setting.client], self.schedule, lookups),
+            lookups=lookups,
             client=setting.client,
             server=setting.listen.node,
             proxy=setting.target.node if setting.proxied else None,
@@ -306,12 +311,12 @@ class Watch:
 
     def _conversation(self, node: str, packets: Sequence[Packet], outcome: Outcome) -> tuple[Packet, ...]:
         lab, setting = self._lab, self._case.setting
-        client, target, port = lab.nodes[setting.client].address, lab.target_address, setting.target.port
+        client, targets, port = lab.addresses(setting.client), lab.target_addresses, setting.target.port
         if setting.proxied and node == setting.listen.node:
-            client, target, port = lab.nodes[setting.target.node].address, lab.nodes[node].address, setting.listen.port
+            client, targets, port = lab.addresses(setting.target.node), lab.addresses(node), setting.listen.port
         until = packets[-1].time_ns if packets else outcome.returned_ns
         of_type = conversation if setting.type == "stream" else datagrams
-        return of_type(packets, client, target, port, outcome.started_ns, until)
+        return of_type(packets, client, targets, port, outcome.started_ns, until)
 
     def _log(self, node: str) -> StateLog:
         self._samplers[node].tell({"stop": True})

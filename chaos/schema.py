@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chaos import kinds, typed
 from chaos.scenario.language import CASE_NAME, Document, Expect
+from chaos.scenario.variants import KEYS
 
 Schema = dict[str, Any]
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
@@ -25,7 +26,7 @@ def schema(*, faults: Mapping[str, type] | None = None, clients: Mapping[str, ty
     definitions["expect"] = {**_object(Expect, "", definitions), "minProperties": 1}
     for key in ("faults", "client", "expect"):
         frame["properties"][key] = _described(frame, key, {"allOf": [_reference(key)]})
-    frame["properties"]["cases"] = _described(frame, "cases", _CASES)
+    frame["properties"]["cases"] = _described(frame, "cases", _cases(frame["properties"]))
     return {
         "$schema": _DRAFT,
         "title": "connect-chaos scenario",
@@ -39,16 +40,18 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
 
 
-_CASES: Final[Schema] = {
-    "type": "object",
-    "minProperties": 1,
-    "propertyNames": {"pattern": CASE_NAME},
-    "additionalProperties": {
-        "type": ["object", "null"],
-        "properties": {"client": _reference("client"), "expect": _reference("expect")},
-        "additionalProperties": False,
-    },
-}
+def _cases(keys: Schema) -> Schema:
+    """Names of variants; each may say some of the file's keys."""
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": CASE_NAME},
+        "additionalProperties": {
+            "type": ["object", "null"],
+            "properties": {key: keys[key] for key in KEYS},
+            "additionalProperties": False,
+        },
+    }
 
 
 def _described(frame: Schema, key: str, schema: Schema) -> Schema:

@@ -6,7 +6,6 @@ docker backend runs the official image, or the one that `scripts/node-image` mad
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -37,12 +36,6 @@ def server() -> str:
     for path in filter(None, found):
         return path
     raise ToolMissing(NAME, INSTALL)
-
-
-def packages() -> str | None:
-    """The folder from which a node imports toxiproxy-python; None where it is not installed."""
-    spec = importlib.util.find_spec("toxiproxy")
-    return str(Path(spec.origin).parents[1]) if spec and spec.origin else None
 
 
 def _caches() -> list[Path]:

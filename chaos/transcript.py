@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from chaos.conversation import MODULUS, direction, key, opener, segment
+from chaos.conversation import MODULUS, Client, direction, key, opener, segment
 from chaos.icmp import errno_name
 from chaos.packets import FLAGS, Packet
 
 
-def render(packets: Sequence[Packet], client: str | None = None) -> list[str]:
+def render(packets: Sequence[Packet], client: Client = frozenset()) -> list[str]:
     """The conversation as patterns that match it: `> syn x2`, `< syn-ack`; equal neighbours are one line."""
     client = client or opener(packets)
     runs = groupby(f"{direction(packet, client)} {segment(packet)}" for packet in packets)
     return [line if (count := len(list(run))) == 1 else f"{line} x{count}" for line, run in runs]
 
 
-def table(packets: Sequence[Packet], client: str | None = None, limit: int | None = None) -> list[str]:
+def table(packets: Sequence[Packet], client: Client = frozenset(), limit: int | None = None) -> list[str]:
     """A line a packet: milliseconds since the first, direction, name, flags, seq and ack relative to the SYNs, length.
 
     With several 4-tuples also the client's port. At most `limit` lines: of too many, the middle is left out.

@@ -33,6 +33,7 @@ from chaos.clients.socket import Socket
 from chaos.conversation import segment
 from chaos.errors import LabError
 from chaos.evidence import Evidence
+from chaos.faults._wire import OnTheWire
 from chaos.model import ROUTER, Armed, Endpoint, Fault, Lab, Listener, Service, Setting
 from chaos.packets import Packet
 from chaos.run import Backend, Result
@@ -40,8 +41,8 @@ from chaos.scenario import Case
 
 BYSTANDER = "bystander"
 OFF_PATH = (
-    "route", "no-neighbour", "link-down", "wrong-address", "no-descriptors", "asymmetric-route", "duplicate-address",
-    "socket-file",
+    "route", "no-neighbour", "link-down", "wrong-address", "dead-address", "dns", "no-descriptors", "asymmetric-route",
+    "duplicate-address", "socket-file",
 )  # fmt: skip
 """Faults of a node's way and not of a port's."""
 
@@ -141,11 +142,13 @@ def _as_it_is(backend: Backend) -> Backend:
 
 
 def _with_bystander(case: Case) -> Setting:
-    """One more node; where a fault is inside a Toxiproxy, the bystander is another one in front of the same server."""
+    """One more node: another Toxiproxy in front of the same server, another DNS server, if a fault is inside one."""
     setting = case.setting
     proxy = (setting.target.port, Endpoint(setting.listen.node, setting.listen.port))
     inside = any(kind in ("toxic", "proxy-down") for kind, _ in case.faults)
-    services = {**setting.topology.services, BYSTANDER: Service(BYSTANDER, proxy=proxy if inside else None)}
+    asked = any(kind == "dns" for kind, _ in case.faults)
+    beside = Service(BYSTANDER, proxy=proxy if inside else None, resolver=asked)
+    services = {**setting.topology.services, BYSTANDER: beside}
     return replace(setting, topology=replace(setting.topology, services=services))
 
 
@@ -158,10 +161,11 @@ def _elsewhere(fault: Fault) -> Fault:
 
 
 def _beside(fault: Fault) -> Fault:
-    """The same fault at the bystander, whose listener it takes for ours."""
+    """The same fault at the bystander, whose listener it takes for ours; a fault of the wire is of its segments."""
+    where = "to" if isinstance(fault, OnTheWire) else "at"
     names = {field.name for field in fields(cast("Any", fault))}
-    assert "at" in names, f"{type(fault).__name__} has no `at`"
-    return Aside(cast("Fault", replace(cast("Any", fault), at=BYSTANDER)), lambda setting: BYSTANDER, 0)
+    assert where in names, f"{type(fault).__name__} has no `{where}`"
+    return Aside(cast("Fault", replace(cast("Any", fault), **{where: BYSTANDER})), lambda setting: BYSTANDER, 0)
 
 
 @dataclass(frozen=True)
@@ -307,7 +311,7 @@ def _wrong_node(result: Result) -> list[tuple[str, Verdict]]:
 
 
 def _segment_lost(result: Result) -> list[tuple[str, Verdict]]:
-    """Each segment of the handshake, and all data that is acknowledged later, where the scenario looks."""
+    """Each segment of the handshake, all data that is acknowledged later, and each DNS message, where it looks."""
     assert result.evidence is not None
     found = []
     for node in result.case.expect.wire or [result.evidence.client]:
@@ -317,6 +321,10 @@ def _segment_lost(result: Result) -> list[tuple[str, Verdict]]:
             if (index < 3 and not bare) or _acknowledged(packet, packets):
                 less = (*packets[:index], *packets[index + 1 :])
                 found.append((f"{segment(packet)} {index} at {node}", _with(result, {node: less})))
+    lookups = result.evidence.lookups if result.case.expect.lookup else ()
+    for index, message in enumerate(lookups):
+        less_said = replace(result.evidence, lookups=(*lookups[:index], *lookups[index + 1 :]))
+        found.append((f"message {index}, {message}", _again(result, less_said)))
     return found
 
 

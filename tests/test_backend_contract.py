@@ -126,7 +126,7 @@ def resolved(lab: AgentLab, node: str, name: str) -> str:
 
 
 def test_a_name_can_lead_elsewhere_and_back(lab: AgentLab) -> None:
-    lab.names("client", {"server": lab.nowhere})
+    lab.names("client", {"server": [lab.nowhere]})
     assert resolved(lab, "client", "server") == lab.target_address == lab.nowhere
     lab.names("client", {})
     assert resolved(lab, "client", "server") == lab.target_address == lab.nodes["server"].address
@@ -178,7 +178,7 @@ def test_a_condition_that_never_holds_is_named(lab: AgentLab) -> None:
 
 def test_two_labs_at_once_are_two(backend: Any) -> None:
     with backend.start(setting()) as one, backend.start(setting()) as other:
-        one.names("client", {"server": one.nowhere})
+        one.names("client", {"server": [one.nowhere]})
         assert resolved(one, "client", "server") == one.nowhere
         assert resolved(other, "client", "server") == other.nodes["server"].address
 

@@ -167,7 +167,7 @@ def test_run_prints_a_case_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(out)
     assert status == 0
     assert list(told) == [
-        *("id", "file", "case", "verdict", "reasons", "outcome", "faults", "wire", "states", "kernel"),
+        *("id", "file", "case", "verdict", "reasons", "outcome", "faults", "lookups", "wire", "states", "kernel"),
         *("timing", "backend", "artifacts"),
     ]
     assert (told["id"], told["verdict"], told["backend"]) == ("case.chaos.yaml::default", "PASS", "netns")

@@ -58,12 +58,25 @@ def test_addresses_are_of_the_slice() -> None:
     made = generated({"app": OURS, "db": PRODUCT}, "ipv6")
     assert made["networks"]["lab"]["ipam"]["config"] == [
         {"subnet": "198.19.44.0/24", "gateway": "198.19.44.1"},
-        {"subnet": "2001:db8:12c::/64", "gateway": "2001:db8:12c::1"},
+        {"subnet": "2001:db8:12c::/64", "gateway": "2001:db8:12c::1:2"},
     ]
     assert made["services"]["db"]["networks"] == {
-        "lab": {"ipv4_address": "198.19.44.11", "ipv6_address": "2001:db8:12c::b"}
+        "lab": {"ipv4_address": "198.19.44.11", "ipv6_address": "2001:db8:12c::b:2"}
     }
     assert made["services"]["router"]["networks"]["lab"]["ipv4_address"] == "198.19.44.2"
+
+
+def test_names_from_dns_need_one_more_node_of_ours() -> None:
+    there = replace(setting(), names="dns", addresses="both")
+    config = {"name": "shop", "services": {"app": OURS, "db": PRODUCT}}
+    made = composed.generate(config, there, Slice(300), {}, "p")
+    assert set(made["services"]) == {"app", "db", "db.agent", "dns", "router"}
+    assert made["services"]["dns"]["networks"]["lab"] == {
+        "ipv4_address": "198.19.44.3",
+        "ipv6_address": "2001:db8:12c::3:2",
+    }
+    assert "NET_BIND_SERVICE" in made["services"]["dns"]["cap_add"]
+    assert made["networks"]["lab"]["enable_ipv6"]
 
 
 def test_a_direct_path_has_no_router() -> None:

@@ -44,6 +44,26 @@ ELSEWHERE = {
         for node in ("client", "router", "server")
         for segment in ("syn", "syn-ack", "ack", "data")
     ],
+    "{segment} on the wire": [
+        f"{{{fault}: {{segment: {segment}{more}}}}}"
+        for fault, more in (
+            ("drop", ", at: router, nth: 1"),
+            ("icmp", ", at: router, type: host-unreachable, nth: 2.."),
+            ("icmp", ", at: router, type: 4, nth: 1"),
+            ("icmp", ", at: server, type: 12"),
+            ("delay", ", by: 400ms"),
+            ("delay", ", by: 1.2s, nth: 1"),
+            ("delay", ", by: 8s"),
+            ("duplicate", ""),
+            ("reorder", ", nth: 1"),
+            ("corrupt", ", nth: 1"),
+            ("corrupt", ", what: checksum"),
+            ("truncate", ", keep: 24, nth: 1"),
+            ("bandwidth", ", rate: 1000"),
+        )
+        for segment in ("syn", "syn-ack", "data")
+        if (fault, segment, "server" in more) not in (("icmp", "syn-ack", True), ("icmp", "data", True))
+    ],
     "a way back that is {kind}": [
         f"{{route: {{at: {node}, kind: {kind}, to: client}}}}"
         for node in ("router", "server")

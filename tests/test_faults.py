@@ -15,7 +15,7 @@ from chaos.backends.fake import Fake, Operation
 from chaos.backends.lab import AgentLab
 from chaos.effect import Effect
 from chaos.errors import CommandFailed, LabError
-from chaos.model import Armed, Endpoint, Family, Fault, Listen, Setting
+from chaos.model import RESOLVER, Armed, Endpoint, Family, Fault, Listen, Service, Setting
 
 SERVER, SERVER6, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
 PATH = "/run/connect-chaos/client.8080"
@@ -28,11 +28,23 @@ ELSEWHERE = ("ip link add other0 up arp off type veth peer name other1", "ip lin
 ARMING: dict[str, list[str]] = {
     "drop {at: server, segment: syn}": [f"server iptables -A INPUT {SYN} -j DROP"],
     "drop {at: client, segment: syn}": [f"client iptables -A OUTPUT {SYN} -j DROP"],
-    "drop {at: router, segment: syn-ack}": [
-        "router iptables -A FORWARD -i wire0 -p tcp --sport 8080 --tcp-flags SYN,ACK,RST,FIN SYN,ACK -j DROP"
+    "drop {at: router, segment: syn-ack}": ["router wire arm syn-ack 8080 1.. drop"],
+    "drop {at: router, segment: [syn, fin], from: client, to: server, port: 9, larger: 99, nth: 2, family: ipv6}": [
+        f"router wire arm syn+fin 9 from 2001:db8:0:1::2 to {SERVER6} larger 99 2..2 drop"
     ],
-    "drop {at: router, segment: syn, from: client, to: server, port: 9, family: ipv6}": [
-        f"router ip6tables -A FORWARD -i wire0 -s 2001:db8:0:1::2 -d {SERVER6} {SYN.replace('8080', '9')} -j DROP"
+    "delay {segment: syn-ack, by: 1.5s, nth: 1..2}": ["router wire arm syn-ack 8080 1..2 delay by=1.5"],
+    "duplicate {segment: syn}": ["router wire arm syn 8080 1.. duplicate"],
+    "reorder {segment: data, nth: 3..}": ["router wire arm data 8080 3.. reorder"],
+    "corrupt {segment: data, seed: 5}": ["router wire arm data 8080 1.. corrupt what=bit seed=5"],
+    "truncate {segment: data, keep: 30}": ["router wire arm data 8080 1.. truncate keep=30"],
+    "bandwidth {rate: 1000, queue: 3000, to: server}": [
+        f"router wire arm any 8080 to {SERVER} 1.. bandwidth rate=1000 queue=3000"
+    ],
+    "icmp {at: router, type: 11, nth: ..3}": [
+        "router wire arm syn 8080 1..3 icmp type=11 code=0 mtu=0 sources=198.18.1.1+198.18.2.1"
+    ],
+    "icmp {at: router, type: packet-too-big, mtu: 1300, segment: data, family: ipv6}": [
+        "router wire arm data 8080 larger 1300 1.. icmp type=2 code=0 mtu=1300 sources=2001:db8:0:1::1+2001:db8:0:2::1"
     ],
     "drop {at: server, segment: any}": [
         "server iptables -A INPUT -p tcp --dport 8080 -j DROP",
@@ -40,10 +52,12 @@ ARMING: dict[str, list[str]] = {
     ],
     "reset {at: router}": [f"router iptables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with tcp-reset"],
     "icmp {at: server, type: 3, code: 13}": [
-        f"server iptables -A INPUT {SYN} -j REJECT --reject-with icmp-admin-prohibited"
+        "server answers syn 8080 with 3/13",
+        f"server iptables -A INPUT {SYN} -j DROP",
     ],
-    "icmp {at: router, type: port-unreachable, family: ipv6}": [
-        f"router ip6tables -A FORWARD -i wire0 {SYN} -j REJECT --reject-with icmp6-port-unreachable"
+    "icmp {at: client, type: port-unreachable, family: ipv6}": [
+        "client answers syn 8080 with 1/4",
+        f"client ip6tables -A OUTPUT {SYN} -j REJECT --reject-with icmp6-port-unreachable",
     ],
     "closed-port {at: server}": ["server listener ends"],
     "never-accept {at: server, backlog: 5}": ["server listener ends", "server listener never-accept accept 5 0"],
@@ -149,6 +163,10 @@ ARMING: dict[str, list[str]] = {
         "client iptables -A OUTPUT -p udp --dport 8080 -j DROP",
         "client iptables -A INPUT -p udp --sport 8080 -j DROP",
     ],
+    "drop {at: router, segment: any, socket: datagram}": [
+        "router iptables -A FORWARD -i wire0 -p udp --dport 8080 -j DROP",
+        "router iptables -A FORWARD -i wire0 -p udp --sport 8080 -j DROP",
+    ],
     "drop {at: server, segment: any, socket: raw, family: ipv6}": [
         "server ip6tables -A INPUT -p 253 -j DROP",
         "server ip6tables -A OUTPUT -p 253 -j DROP",
@@ -172,6 +190,9 @@ ARMING: dict[str, list[str]] = {
         "client listener serve accept 128 0 datagram",
     ],
     "socket-file {at: client, state: full}": ["client listener ends", "client listener never-accept accept 1 2"],
+    "dns {answer: nxdomain}": ["dns answers nxdomain 0.0 True"],
+    "dns {answer: slow, by: 2s, family: ipv6}": ["dns answers slow 2.0 True"],
+    "dns {answer: truncated, tcp: false}": ["dns answers truncated 0.0 False"],
     "proxy-down {}": ["toxiproxy enable chaos False"],
     "toxic {type: latency, latency: 200ms}": [
         "toxiproxy add chaos latency downstream 1.0 {'latency': 200, 'jitter': 0}",
@@ -189,11 +210,13 @@ DOES = {
     "announce": ("address", "interface"),
 }
 """What is told of an operation."""
+NAMED = ["wrong-address {at: client}", "dead-address {at: client}", "dns {answer: wrong}"]
+"""Faults whose rule names an address that the lab chooses."""
 SHOWS = f"127.0.0.1 localhost/198.18.1.2 client/{NOWHERE} server"
 
 
 def test_no_kind_is_forgotten() -> None:
-    tested = {name.partition(" ")[0] for name in ARMING} | {"wrong-address"}
+    tested = {name.partition(" ")[0] for name in [*ARMING, *NAMED]}
     assert tested == set(kinds.faults())
 
 
@@ -208,7 +231,7 @@ def parsed(name: str) -> tuple[Fault, Setting]:
     where = replace(where, type=parameters.pop("socket", "stream"), bound=5555)
     if kind == "socket-file":
         where = replace(where, local=True, listen=Listen("client"))
-    return kinds.fault(kind, parameters), where
+    return kinds.fault(kind, parameters), with_resolver(where) if kind == "dns" else where
 
 
 def setting(family: Family = "ipv4", *, inside: bool = False, shared: bool = False) -> Setting:
@@ -217,6 +240,12 @@ def setting(family: Family = "ipv4", *, inside: bool = False, shared: bool = Fal
     if shared:
         return Setting(topology.find("one-link", Path.cwd()), family=family, path="direct", target=target)
     return Setting(topology.find(name, Path.cwd()), family=family, target=target)
+
+
+def with_resolver(where: Setting) -> Setting:
+    """The same with names from DNS."""
+    services = {**where.topology.services, RESOLVER: Service(RESOLVER, resolver=True)}
+    return replace(where, names="dns", topology=replace(where.topology, services=services))
 
 
 @contextmanager
@@ -257,6 +286,9 @@ def _of_sockets(node: str, it: Operation, said: Any) -> Iterator[str]:
     elif it.name == "listener":
         other = "" if said["kind"] == "stream" else f" {said['kind']}"
         yield f"{node} listener {said['do']} {said['after']} {said['backlog']} {said['fill']}{other}"
+    elif it.name == "answer":
+        message, match = said["message"], said["match"]
+        yield f"{node} answers {'+'.join(match['segments'])} {match['port']} with {message['type']}/{message['code']}"
     elif it.name == "occupy":
         yield f"{node} occupy {said['address']} {said['port']} {said['kind']}"
     elif it.name == "crossing":
@@ -278,8 +310,24 @@ def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} {it.child} ends"
     elif said.get("stop") is not None:
         yield f"{node} {it.child} {'stops' if said['stop'] else 'goes on'}"
+    elif it.child == "wire" and "count" not in said["tell"]:
+        ((word, rule),) = said["tell"].items()
+        yield f"{node} wire {word} {_match(**rule['match'])}{_action(**rule['action'])}"
     elif it.child == "toxiproxy":
         yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
+    elif it.child == "resolver" and "behave" in said["tell"]:
+        told = said["tell"]["behave"]
+        yield f"{node} answers {told['answer']} {told['by']} {told['tcp']}"
+
+
+def _match(segments: list[str], port: int, nth: list[Any], version: int, **ends: Any) -> str:
+    told = "".join(f"{end} {value} " for end, value in ends.items() if value)
+    return f"{'+'.join(segments)} {port} {told}{nth[0]}..{nth[1] or ''} "
+
+
+def _action(do: str, sources: Any = None, **said: Any) -> str:
+    told = {**said, **({"sources": "+".join(sources.values())} if sources else {})}
+    return " ".join([do, *(f"{name}={value}" for name, value in told.items())])
 
 
 def _toxiproxy(node: str, do: str, name: str, **said: Any) -> Iterator[str]:
@@ -298,7 +346,7 @@ def test_arming_does_this_and_nothing_else(name: str) -> None:
         assert brief(fake.operations) == ARMING[name]
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 @pytest.mark.parametrize("raises", [False, True], ids=["body-ends", "body-raises"])
 def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
     fault, where = parsed(name)
@@ -314,7 +362,7 @@ def test_leaving_undoes_exactly_it(name: str, raises: bool) -> None:
         assert lab.target_address == target
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 def test_whatever_fails_while_it_arms_nothing_of_it_is_left(name: str) -> None:
     """The n-th operation fails, for every n: what came before is undone."""
     fault, where = parsed(name)
@@ -371,6 +419,24 @@ def test_a_wrong_address_is_the_client_s_alone() -> None:
         assert lab.target_address == NOWHERE
         assert lab.nodes["client"].call("command", argv=["getent", "hosts", "server"]) == f"{NOWHERE} server\n"
         assert lab.nodes["server"].call("command", argv=["getent", "hosts", "server"]) == f"{SERVER} server\n"
+
+
+def test_a_wrong_answer_is_the_dns_server_s() -> None:
+    fake = Fake()
+    fault, where = parsed("dns {answer: wrong}")
+    with lab_of(fake, where) as lab, fault.inject(lab):
+        assert fake.agents["dns"].zone["server"] == [NOWHERE]
+        assert lab.target_addresses == {NOWHERE}
+        assert brief(fake.operations)[1:] == ["dns answers honest 0.0 True"]
+
+
+def test_a_dead_address_comes_before_the_right_one() -> None:
+    fake = Fake()
+    with lab_of(fake, setting()) as lab, parsed("dead-address {at: client}")[0].inject(lab):
+        _, names = brief(fake.operations)
+        assert names == f"client names {SHOWS}/{SERVER} server"
+        assert lab.target_address == SERVER
+        assert lab.target_addresses == {NOWHERE, SERVER}
 
 
 def armed_hits(name: str, **agents: dict[str, Any]) -> int:
@@ -433,7 +499,7 @@ def doubt_of(armed: Armed) -> str | None:
     return armed.unproven(Evidence(Outcome("ok", None, 0, 1), "client", {"client": ()}))
 
 
-@pytest.mark.parametrize("name", [*ARMING, "wrong-address {at: client}"])
+@pytest.mark.parametrize("name", [*ARMING, *NAMED])
 def test_every_fault_says_what_it_does(name: str) -> None:
     fault, where = parsed(name)
     effect: Effect = fault.effect(where)  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ LAYERS = {
     "commands": 5,
     "__main__": 5,
 }
-LAYERS |= dict.fromkeys(("artifacts", "fixture", "items", "live", "play", "pool", "shared", "summary"), 4)
+LAYERS |= dict.fromkeys(("artifacts", "cliff", "fixture", "items", "live", "play", "pool", "shared", "summary"), 4)
 MIDDLE = 2
 NAMES = ["errors", "command and model", "the middle", "run", "what the faces share", "plugin and cli"]
 
@@ -37,7 +37,10 @@ SIBLINGS = {"faults", "clients", "backends"}
 PROTOCOLS_ONLY = {"faults", "clients"}
 BEYOND_PROTOCOLS = {"agent", "check", "command", "kinds", "scenario", "topology"}
 
-HEAVY = ["yaml", "pydantic", "docker", "toxiproxy", "requests", "httpx", "chaos.agent", "chaos.scenario"]
+LIBRARIES = {"chaos.agent.toxiproxy": "toxiproxy", "chaos.agent.resolver": "dnslib"}
+"""What an operation imports when it is asked for."""
+
+HEAVY = ["yaml", "pydantic", "docker", "dnslib", "toxiproxy", "requests", "httpx", "chaos.agent", "chaos.scenario"]
 
 STARTS_PROCESSES = {"subprocess", "multiprocessing", "concurrent.futures.process", "pty"}
 STARTING_CALL = re.compile(r"(os\.(fork|exec|spawn|posix_spawn|system|popen)\w*|\w+\.create_subprocess_\w+)$")
@@ -76,12 +79,12 @@ def across(module: str) -> Iterator[str]:
 
 
 def agent_strangers(module: str) -> Iterator[str]:
-    """What runs inside a node finds the standard library and itself; Toxiproxy's driver, when asked, its library."""
+    """What runs inside a node finds the standard library and itself; two operations, when asked, a library each."""
     if part(module) != "agent":
         return
     for one in imports(module):
         at_home = one.module == "chaos.agent" or one.module.startswith("chaos.agent.")
-        at_home = at_home or (module == "chaos.agent.toxiproxy" and one.lazy and one.module.startswith("toxiproxy"))
+        at_home = at_home or (one.lazy and LIBRARIES.get(module) == one.module.split(".")[0])
         if not at_home and one.module.split(".")[0] not in sys.stdlib_module_names:
             yield f"{module}:{one.line} imports {one.module}: the agent has the standard library only"
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from chaos import kinds
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
@@ -16,7 +17,7 @@ from chaos.conversation import segment
 from chaos.faults.drop import Drop
 from chaos.faults.never_accept import NeverAccept
 from chaos.faults.no_neighbour import NoNeighbour
-from chaos.model import ROUTER, Node, Outcome, Service, Setting, Topology
+from chaos.model import ROUTER, Family, Node, Outcome, Service, Setting, Topology
 
 PORT, TRIES = 8080, 5
 CONNECT = Socket(steps=("connect",))
@@ -184,6 +185,18 @@ class TestLearntMtu:
         self.learn(lab)
         lab.quiesce()
         assert "mtu" not in self.learnt(lab)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_quiesce_forgets_what_the_wire_has_taught_of_the_path_mtu(session: Netns, family: Family) -> None:
+    fault = kinds.fault("icmp", {"at": ROUTER, "type": "packet-too-big", "mtu": 1280, "segment": "data"})
+    with session.start(Setting(TOPOLOGY, family=family)) as lab:
+        argv = ["ip", "-json", "route", "get", lab.nodes["server"].address]
+        with fault.inject(lab):
+            assert attempt(lab, Socket(size=20_000)).error == "ok"
+        assert '"mtu":1280' in lab.nodes["client"].call("command", argv=argv)
+        lab.quiesce()
+        assert "mtu" not in lab.nodes["client"].call("command", argv=argv)
 
 
 def test_quiesce_of_a_healthy_leg_is_quick_and_silent(lab: AgentLab) -> None:

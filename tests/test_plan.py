@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chaos import packages
 from chaos.backends.netns import Netns, specify
 from chaos.model import Lab
 from chaos.plan import plan
@@ -170,9 +171,11 @@ NORMAL: Mapping[str, Callable[[str], str]] = {
         ("raw/without-privilege", "Operation not permitted"),
         ("unix/no-listener", "Connection refused"),
         ("domains/every-socket", "hello"),
+        ("names/no-such-name", "Name or service not known"),
     ],
 )
-def test_typed_in_it_is_the_lab(name: str, says: str, tmp_path: Path) -> None:
+def test_typed_in_it_is_the_lab(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(packages.folder("dnslib")))
     case = case_of(name)
     with Netns() as session, session.start(case.setting) as lab:
         fresh = asked(lab)

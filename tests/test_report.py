@@ -60,6 +60,7 @@ def test_the_object_of_a_case() -> None:
             "message": "[Errno 111] Connection refused",
         },
         "faults": [{"kind": "drop", "hits": 1}],
+        "lookups": [],
         "wire": ["> syn", "< rst"],
         "states": {"client": ["SYN_SENT", "ESTABLISHED"]},
         "kernel": {"client": {"TcpExtB": 2}},

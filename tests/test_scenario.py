@@ -168,6 +168,48 @@ cases:
     assert (first.line, second.line) == (5, 6)
 
 
+def test_a_case_s_faults_and_network_stand_in_place_of_the_file_s(loads: Loads) -> None:
+    first, second = loads(
+        """
+faults: [{closed-port: {at: server}}]
+link: {rtt: 20ms}
+listen: {port: 80}
+expect: {error: ok}
+cases:
+  same: {}
+  other:
+    faults: [{drop: {at: server, segment: syn}}, {link-down: {at: client}}]
+    family: ipv6
+    link: {rtt: 30ms}
+    listen: {port: 81, backlog: 5}
+    timing: real
+    target: {node: server, port: 82}
+"""
+    ).cases
+    assert (first.faults, second.faults) == (
+        (("closed-port", ClosedPort("server")),),
+        (("drop", Drop("server", ("syn",))), ("link-down", LinkDown("client"))),
+    )
+    there, here = first.setting, second.setting
+    assert (there.family, there.rtt, there.timing, there.listen.port, there.target.port) == (
+        "ipv4",
+        0.02,
+        "short",
+        80,
+        80,
+    )
+    assert (here.family, here.rtt, here.timing, here.listen, here.target.port) == (
+        "ipv6", 0.03, "real", Listen(port=81, backlog=5), 82,
+    )  # fmt: skip
+    assert [second.lines[key] for key in ("faults.0", "faults.1", "family", "expect.error")] == [9, 9, 10, 5]
+    assert first.lines["faults.0"] == 2
+
+
+def test_a_case_of_no_faults_is_a_healthy_network(loads: Loads) -> None:
+    text = "faults: [{closed-port: {at: server}}]\nexpect: {error: ok}\ncases: {broken: , healthy: {faults: []}}\n"
+    assert [len(case.faults) for case in loads(text).cases] == [1, 0]
+
+
 def test_every_case_may_bring_its_own_expectation(loads: Loads) -> None:
     assert [
         case.expect.error for case in loads("cases: {a: {expect: {error: ok}}, b: {expect: {error: eof}}}").cases

@@ -60,6 +60,8 @@ cases:
   a: {client: {use: requests, timeout: 1s}, expect: {error: ok}}
   b: {client: {command: [sleep, 5], probe: client}, expect: {wire: ["> syn"]}}
   c: {client: {python: "a.b:c"}, expect: {elapsed: ..1s}}
+  e: {faults: [{link-down: {at: client}}], family: ipv6, link: {rtt: 2ms}, listen: {port: 80}, expect: {error: ok}}
+  f: {target: {node: server}, timing: doubling, faults: [], expect: {error: ok}}
   d: {client: {node: client, mode: timeout, timeout: 5ms, steps: [connect, {wait: fault}]}, expect: {phase: connect}}
 """,
 ]
@@ -99,6 +101,10 @@ BAD = [
     "cases: {}\nexpect: {error: ok}",
     "cases: {a: {zzz: 1}}\nexpect: {error: ok}",
     "cases: {a b: {}}\nexpect: {error: ok}",
+    "cases: {a: {faults: [{drop: {at: server}}]}}\nexpect: {error: ok}",
+    "cases: {a: {family: ipv5}}\nexpect: {error: ok}",
+    "cases: {a: {link: {rtt: 5}}}\nexpect: {error: ok}",
+    "cases: {a: {topology: client-server}}\nexpect: {error: ok}",
 ]
 
 

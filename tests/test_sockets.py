@@ -167,6 +167,9 @@ def test_a_path_is_taken_over(tmp_path: Path) -> None:
 # -- what is on the wire
 
 
+HERE, THERE = frozenset({CLIENT}), frozenset({TARGET})
+
+
 def udp(way: str, *, at: int = 0, port: int = PORT, protocol: Any = "udp") -> Packet:
     ends = (CLIENT, TARGET, 40000, port) if way == ">" else (TARGET, CLIENT, port, 40000)
     return Packet(T0 + at, way == ">", ends[0], ends[1], protocol, ends[2], ends[3], length=16)
@@ -179,13 +182,13 @@ def icmp(quoted: Quoted | None) -> Packet:
 def test_datagrams_belong_by_their_ends_and_errors_by_what_they_quote() -> None:
     ours = (udp(">"), udp("<", at=5), icmp(Quoted(CLIENT, 40000, TARGET, PORT, None)))
     others = (udp(">", port=9), icmp(Quoted(CLIENT, 40000, TARGET, PORT, 7)), icmp(None), *talk("> syn"))
-    assert datagrams([*others, *ours], CLIENT, TARGET, PORT, T0, T0 + 10) == ours
-    assert datagrams(ours, CLIENT, TARGET, PORT, T0, T0 + 4) == ours[:1]
+    assert datagrams([*others, *ours], HERE, THERE, PORT, T0, T0 + 10) == ours
+    assert datagrams(ours, HERE, THERE, PORT, T0, T0 + 4) == ours[:1]
 
 
 def test_a_raw_datagram_has_no_port() -> None:
     raw = replace(udp(">", protocol="raw"), sport=0, dport=0)
-    assert datagrams([raw], CLIENT, TARGET, PORT, T0, T0 + 10) == (raw,)
+    assert datagrams([raw], HERE, THERE, PORT, T0, T0 + 10) == (raw,)
 
 
 def test_the_window_is_a_field_of_the_wire() -> None:

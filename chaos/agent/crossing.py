@@ -15,7 +15,7 @@ def run(agent: Agent, *, here: Sequence[object], there: Sequence[object]) -> int
     """Dial from [address, port] to [address, port] until somebody there dials too; echo what comes then.
 
     A client that is not there yet refuses, one round trip later, and is dialled again. First event: {"ready": true}.
-    Told {"count": true} the child answers {"opened": connections}; told {"forget": true} likewise, and forgets them.
+    Told {"opened": true} the child answers {"opened": connections}; told {"forget": true} likewise, and forgets them.
     """
     return agent.fork(lambda pipe: Crossing(pipe).dial(tuple(here), tuple(there)))
 

@@ -65,6 +65,8 @@ def bound(address: str, port: int, kind: str) -> socket.socket:
             os.unlink(address)
     else:
         sock.setsockopt(_SOCKET, socket.SO_REUSEADDR, 1)
+    if address == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # one socket takes both families (ipv6(7))
     sock.bind(name(address, port))
     return sock
 

@@ -48,11 +48,15 @@ class RouteSpec(TypedDict):
 
 
 class Spec(TypedDict):
-    """A whole lab. `wire` is the node with the relay's device (none: direct); `bridged` the one with a bridge."""
+    """A whole lab. `wire` is the node with the relay's device (none: direct); `bridged` the one with a bridge.
+
+    etc: the text of files in /etc, by name, the same for all nodes.
+    """
 
     nodes: list[NodeSpec]
     links: list[LinkSpec]
     routes: list[RouteSpec]
+    etc: dict[str, str]
     wire: str | None
     bridged: str | None
 
@@ -70,7 +74,7 @@ def start(spec: Spec, fds: list[int]) -> NoReturn:
     status = socket.socket(fileno=fds[0])
     try:
         kernel.name_process("lab")
-        private_mounts()
+        private_mounts(spec["etc"])
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
         loop = Loop()
@@ -88,22 +92,30 @@ def start(spec: Spec, fds: list[int]) -> NoReturn:
         os._exit(0)
 
 
-def private_mounts() -> None:
-    """A mount namespace with a tmpfs on /run, which hides the host's name services, and a /proc of our own pids."""
+def private_mounts(etc: dict[str, str]) -> None:
+    """A mount namespace with a tmpfs on /run, which hides the host's name services, and a /proc of our own pids.
+
+    etc: files of /etc that say how names are looked up, by name.
+    """
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64m")
     os.mkdir(RUN)
     with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
         kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    for name, text in (("nsswitch.conf", "hosts: files\n"), ("resolv.conf", "")):
+    for name, text in etc.items():
         _replace(f"/etc/{name}", f"{RUN}/{name}", text)
 
 
 def _replace(path: str, private: str, text: str) -> None:
+    """Have this text where the path leads; systemd's resolv.conf leads into /run, which is ours and empty."""
+    real = os.path.realpath(path)
+    if real.startswith("/run/"):
+        os.makedirs(os.path.dirname(real), exist_ok=True)
+        private = real
     with open(private, "w", encoding="ascii") as file:
         file.write(text)
-    if os.path.exists(path):
-        kernel.mount(private, path, None, kernel.MS_BIND)
+    if private != real and os.path.exists(real):
+        kernel.mount(private, real, None, kernel.MS_BIND)
 
 
 def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
@@ -171,9 +183,11 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
     """What comes in by one of these interfaces leaves by wire0; the relay (wire.py) holds wire1 and gives it back.
 
     wire0 has no ARP: its frames carry its own address as destination, so that wire1 ignores them (not addressed to
-    it) and wire0 accepts them when the relay returns them unchanged.
+    it) and wire0 accepts them when the relay returns them unchanged. What the relay says in the router's name comes in
+    by wire0 too, from an address of this very host (accept_local: no martian).
     """
     netlink.veth(WIRE, WIRE_FAR, arp=False)
+    kernel.write_sysctl(f"net/ipv4/conf/{WIRE}/accept_local", "1")
     netlink.set_up(WIRE_FAR)
     netlink.await_carrier(WIRE)
     kernel.checksum_in_software(WIRE)

@@ -1,11 +1,13 @@
-"""Operation `names`: the node's own /etc/hosts (a private file, mounted over the image's or the host's)."""
+"""Operation `names`: the node's own /etc/hosts and resolv.conf (files of its own, over the host's or the image's)."""
 
 from __future__ import annotations
 
 from chaos.agent.serve import Agent
 
 
-def run(agent: Agent, *, hosts: str) -> None:
-    """Write the file in place: it is a bind mount, so it cannot be replaced by renaming."""
-    with open("/etc/hosts", "w", encoding="ascii") as file:
-        file.write(hosts)
+def run(agent: Agent, *, hosts: str, resolv_conf: str | None = None) -> None:
+    """Write them in place: they are bind mounts, so they cannot be replaced by renaming. None: as it is."""
+    for path, text in (("/etc/hosts", hosts), ("/etc/resolv.conf", resolv_conf)):
+        if text is not None:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)

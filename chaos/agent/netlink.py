@@ -34,6 +34,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 METRIC = 1024
 LOOPBACK = "lo"
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
+RTM_F_CLONED = 0x200
 FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
 NDA_DST = 1
 
@@ -218,6 +219,17 @@ class Netlink:
             body += attribute(RTA_GATEWAY, packed(via)[1])
         what = f"ip route add {destination or 'default'} dev {interface}"
         self.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL, what)
+
+    def flush_exceptions(self) -> None:
+        """ip -6 route flush cache: forget every path MTU (and redirect) that was learnt over IPv6.
+
+        Writing net.ipv6.route.flush ends only what has expired (net/ipv6/route.c, rt6_age_examine_exception).
+        """
+        request = struct.pack("=BBBBBBBBI", socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, RTM_F_CLONED)
+        for entry in list(self.dump(RTM_GETROUTE, request)):
+            if struct.unpack_from("=I", entry, 8)[0] & RTM_F_CLONED:
+                with contextlib.suppress(ProcessLookupError):  # ESRCH: it went by itself
+                    self.request(RTM_DELROUTE, entry, what="ip -6 route flush cache")
 
     def rule(self, interface: str, table: int, *, six: bool) -> None:
         """ip [-6] rule add iif INTERFACE lookup TABLE."""

@@ -19,5 +19,6 @@ def run(agent: Agent) -> int:
             gone += diag.destroy(netlink, found)
     with Netlink() as netlink:
         netlink.flush_neighbours()
-    kernel.write_sysctl("net/ipv4/route/flush", "1")
+        netlink.flush_exceptions()
+    kernel.write_sysctl("net/ipv4/route/flush", "1")  # the same over IPv4
     return gone

@@ -49,12 +49,16 @@ class FakeAgent:
     down: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tables: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     hosts: str = ""
+    resolv_conf: str | None = None
     listens: Mapping[str, Any] | None = None
     proxies: dict[str, dict[str, Any]] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     extras: set[str] = field(default_factory=set)
     descriptors: str | None = None
+    zone: Mapping[str, Any] = field(default_factory=dict)
+    behaviour: Mapping[str, Any] = field(default_factory=dict)
+    wire: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     queue: dict[str, int] | None = None
     occupied: list[int] = field(default_factory=list)
@@ -70,10 +74,12 @@ class FakeAgent:
         """All that a fault may change and must put back."""
         sysctls = {name: value for name, value in self.sysctls.items() if value != "0"}
         tables = {name: value for name, value in self.tables.items() if value != NEIGHBOUR_TABLE}
-        kept = (sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies, self.descriptors)
-        ports = (self.occupied, self.modes)
+        kept = (
+            *(sysctls, self.rules, self.down, tables, self.hosts, self.listens, self.proxies, self.descriptors),
+            *(self.zone, self.behaviour, self.wire, self.occupied, self.modes),
+        )
         sets = (self.routes, self.children, self.stopped, self.extras)
-        return (*map(str, (*kept, *ports)), *(text for each in sets for text in sorted(map(str, each))))
+        return (*map(str, kept), *(text for each in sets for text in sorted(map(str, each))))
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """The result of an operation that is not a child."""
@@ -103,8 +109,8 @@ class FakeAgent:
             self.routes += self.down.pop(interface)
         return interface not in self.down
 
-    def _names(self, hosts: str) -> None:
-        self.hosts = hosts
+    def _names(self, hosts: str, resolv_conf: str | None = None) -> None:
+        self.hosts, self.resolv_conf = hosts, resolv_conf
 
     def _pathname(self, path: str, mode: int | None = None, unlink: bool = False) -> dict[str, Any] | None:
         """A path whose mode was changed, or that was removed (None), until a listener takes it again."""
@@ -140,6 +146,26 @@ class FakeAgent:
             return None
         told = [[it.time_ns, it.outgoing, base64.b64encode(it.data).decode()] for it in self.frames[since:]]
         return {"frames": told, "lost": self.lost}
+
+    def serves(self, zone: Mapping[str, Any]) -> dict[str, Any]:
+        """The DNS server of this node has another zone."""
+        self.zone = zone
+        return {"zoned": True}
+
+    def behaves(self, behaviour: Mapping[str, Any]) -> dict[str, Any]:
+        """It answers in another way; to be honest is to be as it was."""
+        self.behaviour = {} if behaviour["answer"] == "honest" else behaviour
+        return {"behaves": True}
+
+    def arm(self, rule: Mapping[str, Any]) -> int:
+        """A rule on the wire."""
+        self.wire[rule["number"]] = rule
+        return int(rule["number"])
+
+    def withdraw(self, rule: Mapping[str, Any]) -> int:
+        """A rule of the wire no more."""
+        del self.wire[rule["number"]]
+        return int(rule["number"])
 
     def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
         """What the Toxiproxy of this node says."""
@@ -195,12 +221,18 @@ def static_route(destination: str, interface: str, via: str | None) -> dict[str,
 REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
-    "count": lambda agent, _: {"opened": agent.acted},
+    "opened": lambda agent, _: {"opened": agent.acted},
+    "arm": lambda agent, rule: {"armed": agent.arm(rule)},
+    "count": lambda agent, _: {"counted": agent.matched},
+    "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
     "drain": lambda _, number: {"drained": [number, 0]},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": 1},
     "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
+    "zone": lambda agent, zone: agent.serves(zone),
+    "behave": lambda agent, behaviour: agent.behaves(behaviour),
+    "answered": lambda agent, _: {"answered": agent.acted},
 }
 """What a child answers to a word."""
 
@@ -208,11 +240,13 @@ ENDED = {"started_ns": 1, "returned_ns": 2, "waited_ns": 0}
 FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
+    "answer": {"ready": True},
     "states": {"ready": True},
     "occupy": {"ready": True},
     "crossing": {"ready": True},
     "program": {"ready": True},
     "toxiproxy": {"ready": True},
+    "resolver": {"ready": True},
     "forged_reset": {"ready": True},
     "overflow": {"ready": True},
     "holders": {"held": 1},

@@ -28,6 +28,7 @@ INSTALL = {
     "ip": "apt-get install iproute2",
     "curl": "apt-get install curl",
     "toxiproxy": "pip install toxiproxy-python",
+    "dnslib": "pip install dnslib",
 }
 
 

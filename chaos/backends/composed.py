@@ -2,6 +2,7 @@
 
     every service   stays what it is, on the lab's one internal network, with an address of ours and nothing published
     router          a node image; it routes and holds the wire
+    dns             likewise, where names come from DNS; it answers for them
     NAME.agent      beside each service that is not our own node image: a sidecar in its network namespace
 
 A node image carries its agent itself. A Toxiproxy is started as in the netns backend: its API on loopback alone. What
@@ -17,11 +18,11 @@ from typing import Any, Final
 
 from chaos import toxiproxy
 from chaos.backends import image
-from chaos.model import ROUTER, Family, Setting, Topology
+from chaos.model import RESOLVER, ROUTER, Family, Setting, Topology
 
 SLICES: Final = 512
 """/24s of 198.18.0.0/15 (RFC 2544), and as many /64s of 2001:db8::/32 (RFC 3849)."""
-GATEWAY, ROUTER_HOST, FIRST_HOST, NOWHERE = 1, 2, 10, 254
+GATEWAY, ROUTER_HOST, RESOLVER_HOST, FIRST_HOST, NOWHERE = 1, 2, 3, 10, 254
 NETWORK: Final = "lab"
 SIDECAR: Final = ".agent"
 IDLE: Final = (None, ["sleep", "infinity"])
@@ -43,9 +44,11 @@ class Slice:
 
     def address(self, host: int, family: Family) -> str:
         """The address of a host in it, written as packets are decoded (RFC 5952)."""
-        return str(
-            ip_address(f"{self._prefix(family)}{host}" if family == "ipv4" else f"{self._prefix(family)}{host:x}")
-        )
+        return str(ip_address(self._prefix(family) + (f"{host}" if family == "ipv4" else f"{host:x}:2")))
+
+    def nowhere(self, client: int, family: Family) -> str:
+        """An address that belongs to nobody; in IPv6 the nearest to this client's own (netns.py has the reason)."""
+        return self.address(NOWHERE, family) if family == "ipv4" else f"{self._prefix(family)}{client:x}:dead"
 
     def _prefix(self, family: Family) -> str:
         if family == "ipv6":
@@ -121,6 +124,8 @@ def proxies(topology: Topology) -> list[str]:
     return [service.name for service in topology.services.values() if service.proxy is not None]
 
 
+TO_SERVE: Final = ["NET_BIND_SERVICE"]
+"""Of the DNS server: its port is 53."""
 DROPPED: Final = ("ports", "build", "profiles", "links", "networks", "network_mode", "restart", "x-chaos", "scale")
 
 
@@ -128,7 +133,7 @@ def generate(
     config: Mapping[str, Any], setting: Setting, share: Slice, labels: Mapping[str, str], project: str
 ) -> dict[str, Any]:
     """The whole file, as data."""
-    named = {NETWORK: _network(setting.family, share, labels)}
+    named = {NETWORK: _network(setting.families, share, labels)}
     volumes = {name: {**(one or {}), "labels": dict(labels)} for name, one in (config.get("volumes") or {}).items()}
     for volume in volumes.values():
         volume.pop("name", None)  # so that it is the project's
@@ -138,10 +143,11 @@ def generate(
     ) | kept  # fmt: skip
 
 
-def _network(family: Family, share: Slice, labels: Mapping[str, str]) -> dict[str, Any]:
-    families: Sequence[Family] = ("ipv4", "ipv6") if family == "ipv6" else ("ipv4",)
-    pools = [{"subnet": share.subnet(each), "gateway": share.address(GATEWAY, each)} for each in families]
-    more = {"enable_ipv6": True} if family == "ipv6" else {}
+def _network(families: Sequence[Family], share: Slice, labels: Mapping[str, str]) -> dict[str, Any]:
+    six = "ipv6" in families
+    wanted: Sequence[Family] = ("ipv4", "ipv6") if six else ("ipv4",)
+    pools = [{"subnet": share.subnet(each), "gateway": share.address(GATEWAY, each)} for each in wanted]
+    more = {"enable_ipv6": True} if six else {}
     return {"internal": True, "labels": dict(labels), "ipam": {"config": pools}, **more}
 
 
@@ -154,7 +160,7 @@ def _services(
         if "deploy" in kept:
             kept["deploy"] = {key: value for key, value in kept["deploy"].items() if key != "restart_policy"}
         kept["labels"] = {**(kept.get("labels") or {}), **labels}
-        kept["networks"] = _place(share, FIRST_HOST + index, setting.family)
+        kept["networks"] = _place(share, FIRST_HOST + index, setting.families)
         if name in proxies(setting.topology):
             kept["command"] = list(toxiproxy.ARGUMENTS)
         if carries_agent(service):
@@ -165,13 +171,15 @@ def _services(
         beside = {"network_mode": f"service:{name}"} | ({"pid": f"service:{name}"} if more else {"init": True})
         yield name + SIDECAR, _agent(name, labels, more) | beside
     if setting.path == "routed":
-        yield ROUTER, _agent(ROUTER, labels) | {"init": True, "networks": _place(share, ROUTER_HOST, setting.family)}
+        yield ROUTER, _agent(ROUTER, labels) | {"init": True, "networks": _place(share, ROUTER_HOST, setting.families)}
+    if setting.names == "dns":
+        place = _place(share, RESOLVER_HOST, setting.families)
+        yield RESOLVER, _agent(RESOLVER, labels, TO_SERVE) | {"init": True, "networks": place}
 
 
-def _place(share: Slice, host: int, family: Family) -> dict[str, Any]:
+def _place(share: Slice, host: int, families: Sequence[Family]) -> dict[str, Any]:
     """Docker is told what we assign, so that it gives nothing else; the agent makes host addresses of them."""
-    families: Sequence[Family] = ("ipv4", family)
-    return {NETWORK: {f"{each}_address": share.address(host, each) for each in families}}
+    return {NETWORK: {f"{each}_address": share.address(host, each) for each in ("ipv4", *families)}}
 
 
 def _agent(node: str, labels: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, Any]:

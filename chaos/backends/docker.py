@@ -3,7 +3,7 @@
 `Docker` is a session. A lab is one generated Compose file (composed.py) started by Compose; its agents are attached
 (group.py, containers.py) and everything above them is the code of the netns backend. Addresses, in the lab's /24:
 
-    .2 router    .10, .11, ... services    .254 belongs to nobody    2001:db8:SLICE::/64 likewise
+    .2 router    .3 dns    .10, .11, ... services    .254 belongs to nobody    2001:db8:SLICE::HOST:2 likewise
 
 Nothing is published, nothing enters a namespace from the host, and everything carries labels (runs.py): it is removed
 when the lab ends, by the reaper (reaper.py) when this process is killed, by `clean()` when both are.

@@ -63,6 +63,8 @@ class FakeChannel(Channel):
                 self._agent.modes.pop(arguments["address"], None)
             elif operation == "occupy":
                 self._agent.occupied.append(arguments["port"])
+            elif operation == "resolver":
+                self._agent.zone = arguments["zone"]
         else:
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count

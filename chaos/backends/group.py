@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.backends import composed
+from chaos.backends import names as naming
 from chaos.backends.channel import AgentNode, Channel, everywhere
 from chaos.backends.composed import Slice
 from chaos.backends.containers import Attached, ImageNode, ProductNode
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import COMMON, FORWARDING, LINK_LOCAL, TIMING
 from chaos.errors import LabError
-from chaos.model import ROUTER, Family, Setting
+from chaos.model import FAMILIES, RESOLVER, ROUTER, Addresses, Family, Setting
+from chaos.model import Source as NameSource
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -49,13 +51,16 @@ class Kind:
     family: Family
     timing: str
     client: str
+    names: NameSource
+    addresses: Addresses
 
 
 def kind_of(setting: Setting) -> Kind:
     """The kind of a setting's containers; the Compose file counts by its change time and size."""
     status = Path(setting.topology.file).stat()
     stamp = (status.st_mtime_ns, status.st_size)
-    return Kind(setting.topology.file, stamp, setting.path, setting.family, setting.timing, setting.client)
+    what = (setting.path, setting.family, setting.timing, setting.client, setting.names, setting.addresses)
+    return Kind(setting.topology.file, stamp, *what)
 
 
 class Group:
@@ -71,7 +76,7 @@ class Group:
         containers: Mapping[str, str],
     ) -> None:
         self.api, self.kind, self.share, self.label = api, kind, share, label
-        self._services = config["services"]
+        self._services = config["services"] | ({RESOLVER: None} if kind.names == "dns" else {})
         self._channels: list[Channel] = []
         self._places = self._addresses(kind.family)
         names = [*self._places, *([ROUTER] if kind.path == "routed" else [])]
@@ -96,16 +101,23 @@ class Group:
     def lab(self, setting: Setting) -> AgentLab:
         """A lab of these containers; to be opened."""
         router = {name: ("eth0", self.share.address(composed.ROUTER_HOST, self.kind.family)) for name in self._places}
-        nowhere = self.share.address(composed.NOWHERE, self.kind.family)
-        everywhere(self.nodes, "names", hosts=self._hosts({}))
-        return AgentLab(setting, self.nodes, nowhere, router, self._hosts, products=self._products())
+        nowhere = self._nowhere(self.kind.family)
+        places = {name: {each: self._addresses(each)[name] for each in FAMILIES} for name in self._places}
+        resolver = self._places.get(RESOLVER)
+        resolv_conf = naming.etc(resolver)["resolv.conf"] if resolver else None
+        everywhere(self.nodes, "names", hosts=naming.hosts(setting, places, {}), resolv_conf=resolv_conf)
+        return AgentLab(setting, self.nodes, nowhere, router, places, products=self._products())
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether the node's own container is its agent."""
+        return name in (ROUTER, RESOLVER) or composed.carries_agent(self._services[name])
 
     def _products(self) -> frozenset[str]:
         """The services that run something of their own."""
-        return frozenset(name for name in self._places if not composed.carries_agent(self._services[name]))
+        return frozenset(name for name in self._places if not self._is_ours(name))
 
     def _attach(self, name: str, containers: Mapping[str, str]) -> AgentNode:
-        own = name == ROUTER or composed.carries_agent(self._services[name])
+        own = self._is_ours(name)
         carrier = name if own else name + composed.SIDECAR
         for wanted in {name, carrier} - set(containers):
             raise LabError(f"the container of `{wanted}` has ended")
@@ -120,7 +132,15 @@ class Group:
 
     def _addresses(self, family: Family) -> dict[str, str]:
         """The services' addresses, as composed.generate assigns them."""
-        return {name: self.share.address(composed.FIRST_HOST + i, family) for i, name in enumerate(self._services)}
+        return {name: self.share.address(host, family) for name, host in self._hosts().items()}
+
+    def _hosts(self) -> dict[str, int]:
+        """Their numbers in the slice."""
+        hosts = {name: composed.FIRST_HOST + index for index, name in enumerate(self._services)}
+        return hosts | ({RESOLVER: composed.RESOLVER_HOST} if self.kind.names == "dns" else {})
+
+    def _nowhere(self, family: Family) -> str:
+        return self.share.nowhere(self._hosts()[self.kind.client], family)
 
     def _join(self) -> None:
         """Host addresses, host routes, sysctls and the wire, in all nodes at once."""
@@ -148,12 +168,6 @@ class Group:
             return router, [(address, None) for address in places.values()]
         via = router if self.kind.path == "routed" else None
         goals = [address for other, address in places.items() if other != name]
-        goals.append(self.share.address(composed.NOWHERE, family))
+        goals.append(self._nowhere(family))
         first: list[tuple[str, str | None]] = [(router, None)] if via else []
         return places[name], first + [(goal, via) for goal in goals]
-
-    def _hosts(self, overrides: Mapping[str, str]) -> str:
-        """An /etc/hosts in which every node's name has one address, of the lab's family."""
-        loopback = "127.0.0.1" if self.kind.family == "ipv4" else "::1"
-        lines = [f"{overrides.get(name, address)} {name}" for name, address in self._places.items()]
-        return "\n".join([f"{loopback} localhost", *lines]) + "\n"

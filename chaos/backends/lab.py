@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from chaos.backends import names as naming
 from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
 from chaos.backends.proxy import AgentProxy
+from chaos.backends.relay import Relay, RelayRule
+from chaos.backends.resolver import AgentResolver
 from chaos.errors import LabError
-from chaos.model import ROUTER, Setting
+from chaos.model import RESOLVER, ROUTER, Setting
 from chaos.packets import Frame, Packet, decode
 from chaos.requires import Answers
 from chaos.schedule import SECOND
@@ -20,6 +22,8 @@ QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
 PASSES = 8
 """How often quiesce looks at most; usually the first look finds nothing that could tell of its end."""
+EVERY = "::"
+"""Where the listener listens when names lead to both of its addresses: one socket takes both families (ipv6(7))."""
 LISTENS = 30.0
 """Seconds within which a product must listen."""
 
@@ -65,8 +69,8 @@ class AgentLab:
     """model.Lab over agents.
 
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
-    towards each node. `hosts` gives a node's /etc/hosts under overrides. `packages`: where nodes find toxiproxy-python,
-    if they do not have it installed.
+    towards each node. `places`: the services' addresses. `packages`: where nodes find a library, if they do not have it
+    installed.
     `products`: the nodes that run a program of their own, whose listener is theirs.
     `answers`: what the nodes of the session have been asked for; the backend makes it one for all its labs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
@@ -79,22 +83,22 @@ class AgentLab:
         nodes: Mapping[str, AgentNode],
         nowhere: str,
         router: Mapping[str, tuple[str, str]],
-        hosts: Callable[[Mapping[str, str]], str],
+        places: naming.Places,
         products: frozenset[str] = frozenset(),
-        packages: str | None = None,
+        packages: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._products = products
         self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
         self._links = {end: device for end, (device, _) in router.items()}
         self._gateways = {end: address for end, (_, address) in router.items()}
-        self._overrides: dict[str, Mapping[str, str]] = {}
-        self._hosts = hosts
+        self._overrides: dict[str, naming.Overrides] = {}
+        self._places = places
         self._packages = packages
         self._proxies: dict[str, AgentProxy] = {}
+        self._resolvers: dict[str, AgentResolver] = {}
         self._programs: list[ChildOf] = []
         self._listener: OurListener | None = None
-        self._wire: ChildOf | None = None
-        self._drains = itertools.count(1)
+        self._wire: Relay | None = None
         self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
         self._mark: dict[str, int] = dict.fromkeys(self.captured, 0)
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
@@ -113,7 +117,18 @@ class AgentLab:
     @property
     def target_address(self) -> str:
         name = self.setting.target.node
-        return self._overrides.get(self.setting.client, {}).get(name, self.nodes[name].address)
+        own = self.nodes[name].address
+        instead = self._overrides.get(self.setting.client, {}).get(name, (own,))
+        return own if own in instead else instead[0]
+
+    @property
+    def target_addresses(self) -> frozenset[str]:
+        overrides = self._overrides.get(self.setting.client, {})
+        return frozenset(naming.zone(self.setting, self._places, overrides)[self.setting.target.node])
+
+    def addresses(self, node: str) -> frozenset[str]:
+        """The addresses of a node in the families to which names lead."""
+        return frozenset(self._places[node][family] for family in self.setting.families)
 
     def ours(self, node: str) -> bool:
         return node not in self._products
@@ -125,26 +140,33 @@ class AgentLab:
         return self._gateways[end] if node == ROUTER else self.nodes[node].address
 
     def open(self) -> None:
-        """Start captures, wire, healthy listener and every Toxiproxy, all at once; return when each is ready."""
+        """Start captures, wire, listener, every Toxiproxy and DNS server, all at once; return when each is ready."""
         for service in self.setting.topology.services.values():
             if service.proxy is not None:
                 (port, upstream), node = service.proxy, self.nodes[service.name]
                 to = (self.nodes[upstream.node].address, upstream.port)
-                self._proxies[service.name] = AgentProxy.start(node, self._packages, (node.address, port), to)
+                self._proxies[service.name] = AgentProxy.start(
+                    node, self._packages("toxiproxy"), (node.address, port), to
+                )
+            if service.resolver:
+                node, zone = self.nodes[service.name], naming.zone(self.setting, self._places, {})
+                self._resolvers[service.name] = AgentResolver(node, zone, self._packages("dnslib"))
         asked = {
             name: self.nodes[name].channel.send("capture", {"do": "start", "interface": self.nodes[name].interface})
             for name in self.captured
         }
         if ROUTER in self.nodes and self.setting.path == "routed":
-            self._wire = self.nodes[ROUTER].start("wire", delay=self.setting.rtt / 2, interface="wire1")
+            self._wire = Relay(self.nodes[ROUTER], self.setting.rtt)
         self._listen("serve", {})
         if self._wire is not None:
-            self._wire.expect("ready", QUICK)
+            self._wire.await_ready()
         for name, number in asked.items():
             self.nodes[name].channel.result(number)
         self._await_programs()
         for proxy in self._proxies.values():
             proxy.create()
+        for resolver in self._resolvers.values():
+            resolver.await_ready()
 
     # -- Toxiproxy, and the programs of nodes
 
@@ -156,6 +178,12 @@ class AgentLab:
         if node not in self._proxies:
             raise LabError(f"node {node!r} has no Toxiproxy; there is one at: {', '.join(self._proxies) or 'no node'}")
         return self._proxies[node]
+
+    def resolver(self, node: str) -> AgentResolver:
+        if node not in self._resolvers:
+            known = ", ".join(self._resolvers) or "no node; say `names: dns`"
+            raise LabError(f"node {node!r} has no DNS server; there is one at: {known}")
+        return self._resolvers[node]
 
     def _await_programs(self) -> None:
         for program in self._programs:
@@ -181,7 +209,7 @@ class AgentLab:
             return
         arguments = {
             "do": do,
-            "address": self.setting.pathname if self.setting.local else node.address,
+            "address": self._listens_at(node),
             "port": listen.port,
             "kind": behaviour.get("kind", self.setting.type),
             "backlog": behaviour.get("backlog", listen.backlog),
@@ -191,6 +219,12 @@ class AgentLab:
             "process": behaviour.get("process", False),
         }
         self._listener = OurListener(node, arguments) if do != "absent" else None
+
+    def _listens_at(self, node: AgentNode) -> str:
+        if self.setting.local:
+            return self.setting.pathname
+        one = len(self.setting.families) == 1 or self.setting.type == "raw"  # which takes its own family alone
+        return node.address if one else EVERY
 
     def _await_product(self, node: AgentNode, port: int) -> None:
         what = f"{node.name!r} to listen on port {port} (is it the port of `listen`?)"
@@ -226,14 +260,12 @@ class AgentLab:
 
     def drain(self) -> int:
         """Return when what is on the wire now has arrived: how many frames have come along it until now."""
+        return self._wire.drain() if self._wire is not None else 0
+
+    def on_wire(self, rule: Mapping[str, Any]) -> AbstractContextManager[RelayRule]:
         if self._wire is None:
-            return 0
-        number = next(self._drains)
-        self._wire.tell({"drain": number})
-        answer: tuple[int, int] = (0, 0)
-        while answer[0] != number:
-            answer = self._wire.expect("drained", QUICK + self.setting.rtt)
-        return answer[1]
+            raise LabError("there is no wire: `path: direct` leaves the router out")
+        return self._wire.armed(rule)
 
     def mark(self) -> None:
         """What the captures see from now on is the attempt's."""
@@ -295,6 +327,10 @@ class AgentLab:
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
         until(condition, what, deadline, self.nodes)
 
-    def names(self, node: str, overrides: Mapping[str, str]) -> None:
+    def names(self, node: str, overrides: Mapping[str, Sequence[str]]) -> None:
+        setting = self.setting
         self._overrides[node] = dict(overrides)
-        self.nodes[node].call("names", hosts=self._hosts(overrides))
+        if setting.names == "hosts":
+            self.nodes[node].call("names", hosts=naming.hosts(setting, self._places, overrides))
+        else:
+            self.resolver(RESOLVER).serve(naming.zone(setting, self._places, overrides))

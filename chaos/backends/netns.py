@@ -19,12 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from chaos import command, toxiproxy
+from chaos import command, packages, toxiproxy
+from chaos.backends import names as naming
 from chaos.backends.channel import AgentNode, Channel, everywhere, readable
 from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.lab import AgentLab
 from chaos.errors import LabError
-from chaos.model import ROUTER, Setting
+from chaos.model import RESOLVER, ROUTER, Family, Setting
 from chaos.requires import Answers
 from chaos.schedule import Unit
 
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 10.0
-SWALLOWED = {"ipv4": "198.19.255.254", "ipv6": "2001:db8:ffff::1"}
+TEMPLATES: Mapping[Family, str] = {"ipv4": "198.18.{}.{}", "ipv6": "2001:db8:0:{}::{}"}
+"""Of a node's address, by its number: it is 2 on its link, and the router 1."""
+NODE, GATEWAY = 2, 1
 LINK_LOCAL = "fe80::1"
 SWITCH = "switch"
 BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from chaos.agent.zygote import main; main()"
@@ -61,6 +64,7 @@ FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "real": [],
+    "doubling": [("net/ipv4/tcp_syn_retries", "6"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "compressed": [],  # the kernel's own budget of SYNs; backends/compressed.py scales its unit
 }
 
@@ -123,10 +127,10 @@ class Netns:
             lab = AgentLab(
                 setting,
                 nodes,
-                SWALLOWED[setting.family],
+                _swallowed(setting, names)[setting.family],
                 _router(setting, names),
-                lambda to: _hosts(setting, names, to),
-                packages=toxiproxy.packages(),
+                places(names),
+                packages=packages.folder,
             )
             lab.answers = self._answers
             if setting.timing == "compressed":
@@ -219,7 +223,9 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     routed = setting.path == "routed"
     hub = ROUTER if routed else SWITCH
     timing = TIMING[setting.timing]
-    hosts = _hosts(setting, names, {})
+    there = places(names)
+    hosts = naming.hosts(setting, there, {})
+    resolver = there[RESOLVER][setting.family] if setting.names == "dns" else None
     nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing, "hosts": hosts} for name in names]
     nodes.append({"name": hub, "sysctls": (FORWARDING if routed else []) + COMMON, "hosts": hosts})
     links: list[LinkSpec] = []
@@ -231,39 +237,60 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
                 "node": name,
                 "hub_interface": _interface_to(index, name),
                 "hub_addresses": _router_addresses(index) if routed else [],
-                "addresses": [(f"198.18.{index}.2", 32), (f"2001:db8:0:{index}::2", 128)],
+                "addresses": [(there[name]["ipv4"], 32), (there[name]["ipv6"], 128)],
             }
         )
-        routes += _routes(index, name, len(names), routed=routed)
+        for family, nowhere in _swallowed(setting, names).items():
+            goals = [*(each[family] for other, each in there.items() if other != name), nowhere]
+            routes += _routes(name, TEMPLATES[family].format(index, GATEWAY) if routed else None, goals)
     kind = {"wire": hub, "bridged": None} if routed else {"wire": None, "bridged": hub}
-    return {"nodes": nodes, "links": links, "routes": routes, "wire": kind["wire"], "bridged": kind["bridged"]}
+    etc = naming.etc(resolver)
+    return {
+        "nodes": nodes,
+        "links": links,
+        "routes": routes,
+        "etc": etc,
+        "wire": kind["wire"],
+        "bridged": kind["bridged"],
+    }
 
 
-def _routes(index: int, name: str, count: int, *, routed: bool) -> list[RouteSpec]:
-    """Host routes to every other node and to the address that the router swallows; no default route: no way out."""
-    routes: list[RouteSpec] = []
-    peers = [other for other in range(1, count + 1) if other != index]
-    for template, gateway, swallowed in (
-        ("198.18.{}.2", f"198.18.{index}.1", SWALLOWED["ipv4"]),
-        ("2001:db8:0:{}::2", f"2001:db8:0:{index}::1", SWALLOWED["ipv6"]),
-    ):
-        via = gateway if routed else None
-        if routed:
-            routes.append({"node": name, "destination": gateway, "interface": "eth0", "via": None})
-        for destination in (*(template.format(other) for other in peers), swallowed):
-            routes.append({"node": name, "destination": destination, "interface": "eth0", "via": via})
-    return routes
+def places(names: Sequence[str]) -> naming.Places:
+    """The addresses of every node, in both families."""
+    return {
+        name: {family: template.format(index, NODE) for family, template in TEMPLATES.items()}
+        for index, name in enumerate(names, 1)
+    }
+
+
+def _swallowed(setting: Setting, names: Sequence[str]) -> dict[Family, str]:
+    """The addresses that belong to nobody; in IPv6 the one that is nearest to the client's own.
+
+    getaddrinfo() prefers the IPv6 address with the longest prefix in common with its own (RFC 6724, rule 9), so that
+    this one stays in front of the right one when a name has both.
+    """
+    client = names.index(setting.client) + 1 if setting.client in names else 1
+    return {"ipv4": "198.19.255.254", "ipv6": TEMPLATES["ipv6"].format(client, "dead")}
+
+
+def _routes(name: str, gateway: str | None, goals: Sequence[str]) -> list[RouteSpec]:
+    """Host routes to every goal, through the gateway if there is one; no default route: no way out."""
+    first: list[RouteSpec] = []
+    if gateway:
+        first.append({"node": name, "destination": gateway, "interface": "eth0", "via": None})
+    return first + [{"node": name, "destination": goal, "interface": "eth0", "via": gateway} for goal in goals]
 
 
 def _router_addresses(index: int) -> list[tuple[str, int]]:
     """Of the router's device towards node `index`; it solicits neighbours from a link-local one (RFC 4861, 7.2.2)."""
-    return [(f"198.18.{index}.1", 32), (f"2001:db8:0:{index}::1", 128), (LINK_LOCAL, 64)]
+    four, six = (TEMPLATES[family].format(index, GATEWAY) for family in ("ipv4", "ipv6"))
+    return [(four, 32), (six, 128), (LINK_LOCAL, 64)]
 
 
 def _router(setting: Setting, names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """The router's device and address towards each node."""
-    template = "198.18.{}.1" if setting.family == "ipv4" else "2001:db8:0:{}::1"
-    return {name: (_interface_to(index, name), template.format(index)) for index, name in enumerate(names, 1)}
+    template = TEMPLATES[setting.family]
+    return {name: (_interface_to(index, name), template.format(index, GATEWAY)) for index, name in enumerate(names, 1)}
 
 
 def _interface_to(index: int, name: str) -> str:
@@ -276,15 +303,7 @@ def _interface(name: str) -> str:
 
 
 def _address(setting: Setting, names: Sequence[str], name: str) -> str:
-    index = names.index(name) + 1 if name in names else names.index(setting.target.node) + 1
-    host = 2 if name in names else 1
-    return f"198.18.{index}.{host}" if setting.family == "ipv4" else f"2001:db8:0:{index}::{host}"
-
-
-def _hosts(setting: Setting, names: Sequence[str], overrides: Mapping[str, str]) -> str:
-    """An /etc/hosts in which every node's name has one address, of the scenario's family."""
-    loopback = "127.0.0.1" if setting.family == "ipv4" else "::1"
-    lines = [f"{loopback} localhost"]
-    for name in names:
-        lines.append(f"{overrides.get(name, _address(setting, names, name))} {name}")
-    return "\n".join(lines) + "\n"
+    """A node's address in the scenario's family; the router's towards the target."""
+    if name in names:
+        return places(names)[name][setting.family]
+    return TEMPLATES[setting.family].format(names.index(setting.target.node) + 1, GATEWAY)

@@ -19,7 +19,7 @@ from chaos.clients._texts import error_named
 from chaos.errors import LabError, Problem, ScenarioError, ToolMissing
 from chaos.model import Endpoint, Lab, Outcome, Setting, Surfaced
 
-GIVES_UP: Final = {"short": 3.0, "compressed": 3.0, "real": 131.0}
+GIVES_UP: Final = {"short": 3.0, "compressed": 3.0, "real": 131.0, "doubling": 127.0}
 """Seconds until the kernel gives up an unanswered connect(), by the setting's timing."""
 
 MARGIN: Final = 5.0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from chaos.model import Client
     from chaos.scenario import Case
 
-KEYS = ("topology", "path", "rtt", "family", "timing", "port", "speaks")
+KEYS = ("topology", "path", "rtt", "family", "names", "addresses", "timing", "port", "speaks")
 
 
 def options(parser: argparse.ArgumentParser, *, speaks: str, topology: bool = True) -> None:
@@ -22,6 +22,8 @@ def options(parser: argparse.ArgumentParser, *, speaks: str, topology: bool = Tr
     add("--path", help="routed (through the router, our wire) or direct; routed")
     add("--rtt", metavar="TIME", help="round-trip time of the wire, such as 20ms; 2ms")
     add("--family", help="ipv4 or ipv6; ipv4")
+    add("--names", help="where names come from: hosts (files) or dns (a server, the node `dns`); hosts")
+    add("--addresses", help="to which of a node's addresses its name leads: that of the family, or both; family")
     add("--timing", help="the kernel's schedule of SYNs: short (3 s), real (131 s) or compressed (1 s); short")
     add("--port", type=int, help="where the server listens; 8080")
     add("--speaks", help=f"what the server answers: echo or http; {speaks}")
@@ -47,7 +49,7 @@ def case(options: argparse.Namespace, client: Client, where: str, name: str) -> 
 def _keys(options: argparse.Namespace) -> dict[str, Any]:
     """What was said, as a scenario file says it."""
     listen = {"port": options.port, "speaks": options.speaks}
-    keys = {name: getattr(options, name) for name in ("topology", "path", "family", "timing")}
+    keys = {name: getattr(options, name) for name in ("topology", "path", "family", "names", "addresses", "timing")}
     keys["link"] = {"rtt": options.rtt} if options.rtt is not None else None
     keys["listen"] = {key: value for key, value in listen.items() if value is not None} or None
     return {key: value for key, value in keys.items() if value is not None}

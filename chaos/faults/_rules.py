@@ -1,8 +1,8 @@
-"""Packet faults as iptables rules: which chain, which segments, which port; armed and withdrawn one by one.
+"""Which segments a packet fault means, as iptables rules of a node or as a rule of the wire; armed one by one.
 
 At an end node a segment on its way to the target passes INPUT of the target or OUTPUT of the client. The router sees
-each packet twice, on the way into the wire and out of it: rules match the second time, `-i wire0`, so that what
-the router answers has spent half a round trip.
+each packet twice, on the way into the wire and out of it: iptables rules match the second time, `-i wire0`, so that
+what the router answers has spent half a round trip.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from chaos.model import ROUTER, Lab, Node, Setting
+from chaos.ranges import CountRange
 
 FORTH, BACK = "to the target", "from the target"
 FLAGS = {
@@ -69,17 +71,43 @@ def default_port(setting: Setting, at: str) -> int:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which segments: `from_` and `to` are node names; without them both directions of the port."""
+    """Which segments: `from_` and `to` are node names; without them both directions of the port.
+
+    nth, larger: on the wire alone, which can count and measure (chaos/agent/rules.py).
+    """
 
     at: str
     segments: tuple[str, ...]
     port: int | None = None
     from_: str | None = None
     to: str | None = None
+    nth: CountRange | None = None
+    larger: int | None = None
 
-    def rules(self, lab: Lab, verdict: Sequence[str]) -> list[tuple[str, ...]]:
-        """One rule for each kind of segment and direction in which it goes."""
-        port = self.port or default_port(lab.setting, self.at)
+    def match(self, lab: Lab) -> dict[str, Any]:
+        """The same as a rule of the wire says it (chaos/agent/rules.py)."""
+        return {
+            "version": 4 if lab.setting.family == "ipv4" else 6,
+            "segments": [*self.segments],
+            "port": self.goal_port(lab.setting),
+            "from": lab.nodes[self.from_].address if self.from_ else None,
+            "to": lab.nodes[self.to].address if self.to else None,
+            "larger": self.larger,
+            "nth": [self.nth.low, self.nth.high] if self.nth else [1, None],
+        }
+
+    def goal_port(self, setting: Setting) -> int:
+        """The port of the end that is dialled."""
+        return self.port or default_port(setting, self.at)
+
+    def sends(self, setting: Setting) -> list[str]:
+        """The kinds of these segments that the end node `at` itself sends."""
+        ways = [(segment, way) for segment in self.segments for way in directions(segment)]
+        return [segment for segment, way in ways if self._chain(setting, way) == ("OUTPUT",)]
+
+    def rules(self, lab: Lab, verdict: Sequence[str], only: str | None = None) -> list[tuple[str, ...]]:
+        """One rule for each kind of segment and direction in which it goes; of one chain alone, if it is named."""
+        port = self.goal_port(lab.setting)
         return [
             (
                 *self._chain(lab.setting, way),
@@ -89,6 +117,7 @@ class Selection:
             )
             for segment in self.segments
             for way in directions(segment)
+            if only in (None, self._chain(lab.setting, way)[0])
         ]
 
     def _matches(self, segment: str, way: str, port: int, setting: Setting) -> tuple[str, ...]:
@@ -99,9 +128,9 @@ class Selection:
 
     def meets(self, setting: Setting) -> tuple[str, ...]:
         """Which segments of the attempt's path these are, as `> syn`."""
-        port = self.port or default_port(setting, self.at)
+        port = self.goal_port(setting)
         goal = setting.listen if self.behind(setting) else setting.target
-        if port != goal.port or self.at not in (self._dialler(setting), ROUTER, goal.node):
+        if port != goal.port or self.at not in (self.dialler(setting), ROUTER, goal.node):
             return ()
         every = FLAGS if setting.type == "stream" else ("data",)
         kinds = [kind for segment in self.segments for kind in (every if segment == "any" else (segment,))]
@@ -113,7 +142,7 @@ class Selection:
         )
 
     def _selects(self, setting: Setting, way: str) -> bool:
-        ends = (self._dialler(setting), self.end(setting))
+        ends = (self.dialler(setting), self.end(setting))
         ends = ends if way == FORTH else ends[::-1]
         return self.from_ in (None, ends[0]) and self.to in (None, ends[1])
 
@@ -123,17 +152,18 @@ class Selection:
 
     def behind(self, setting: Setting) -> bool:
         """Whether that is the connection that a Toxiproxy makes, and not the client's."""
-        port = self.port or default_port(setting, self.at)
+        port = self.goal_port(setting)
         far = self.at == setting.listen.node or port == setting.listen.port != setting.target.port
         return setting.proxied and far
 
-    def _dialler(self, setting: Setting) -> str:
+    def dialler(self, setting: Setting) -> str:
+        """The node that has made the connection."""
         return setting.target.node if self.behind(setting) else setting.client
 
     def _chain(self, setting: Setting, way: str) -> tuple[str, ...]:
         if self.at == ROUTER:
             return ("FORWARD", "-i", "wire0")
-        return ("INPUT",) if (way == FORTH) == (self.at != self._dialler(setting)) else ("OUTPUT",)
+        return ("INPUT",) if (way == FORTH) == (self.at != self.dialler(setting)) else ("OUTPUT",)
 
     def _ends(self, lab: Lab) -> tuple[str, ...]:
         source = ("-s", lab.nodes[self.from_].address) if self.from_ else ()

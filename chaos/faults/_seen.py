@@ -74,13 +74,13 @@ def _seen_at(evidence: Evidence, node: str) -> str:
     return node if evidence.leg(node) is evidence.packets.get(node) else evidence.client
 
 
-def no_icmp(kind: int, code: int | None, node: str) -> Callable[[Evidence], str | None]:
-    """Doubt when there is no such ICMP error in the conversation in which this node is an end."""
+def no_icmp(kind: int, code: int, port: int) -> Callable[[Evidence], str | None]:
+    """Doubt when no capture has such an ICMP error about a segment or datagram of this port; 0 of `raw`."""
 
     def doubt(evidence: Evidence) -> str | None:
-        for packet in evidence.leg(node):
-            if packet.icmp is not None and packet.icmp[0] == kind and code in (None, packet.icmp[1]):
+        for packet in (packet for packets in evidence.attempt.values() for packet in packets):
+            if packet.icmp == (kind, code) and packet.quoted and port in (packet.quoted.sport, packet.quoted.dport):
                 return None
-        return f"the capture at {_seen_at(evidence, node)} has no ICMP {kind}{'' if code is None else f'/{code}'}"
+        return f"no capture has an ICMP {kind}/{code} that quotes such a segment"
 
     return doubt

@@ -88,11 +88,12 @@ class ClosedPort(OfOurListener):
     def _unreachable(self, lab: Lab) -> Touching:
         """For datagrams: the ICMP errors of the target's own kernel."""
         icmp = REFUSALS[lab.setting.family, lab.setting.type]
+        port = lab.setting.target.port if lab.setting.type == "datagram" else 0  # of `raw` there is none
 
         def hits() -> int:
             return sum(packet.src == lab.target_address and packet.icmp == icmp for packet in lab.packets(self.at))
 
-        return Touching(hits, no_icmp(*icmp, self.at))
+        return Touching(hits, no_icmp(*icmp, port))
 
     def _closed(self, lab: Lab) -> AbstractContextManager[object]:
         if lab.ours(self.at):

@@ -101,8 +101,8 @@ class Route:
         if before == changed:
             return f"the routes of {self.at!r} are what they were: {changed}"
         seen = evidence.packets[evidence.client]
-        if self.at == ROUTER and self._goal(lab.setting) == lab.setting.target.node and self.kind in ANSWERS:
+        goal = self._goal(lab.setting)
+        if self.at == ROUTER and goal == lab.setting.target.node and self.kind in ANSWERS:
             return None if any(packet.icmp for packet in seen) else "the client's capture has no ICMP from the router"
-        if self.at == evidence.client and seen:
-            return f"{len(seen)} packets left the client all the same"
-        return None
+        left = sum(packet.dst == lab.nodes[goal].address for packet in seen) if self.at == evidence.client else 0
+        return f"{left} packets left the client all the same" if left else None

@@ -51,7 +51,7 @@ class SimultaneousOpen(OfOurListener):
                 crossing.next(5.0)
 
                 def hits() -> int:
-                    crossing.tell({"count": True})
+                    crossing.tell({"opened": True})
                     return int(crossing.next(5.0)["opened"])
 
                 yield Touching(hits, _no_syn_back)

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.faults._armed import Touching
-from chaos.faults._rules import FIREWALL, armed
+from chaos.faults._rules import FIREWALL
+from chaos.faults._swallowed import looked_up, swallowed
 from chaos.fields import NodeName
 from chaos.model import ROUTER, Lab, Setting
 
@@ -31,10 +32,7 @@ class WrongAddress:
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
         """The name must be wrong where it is used, and there must be a router to swallow."""
-        if self.at != setting.client:
-            yield "at", f"the name is looked up at the client, {setting.client!r}"
-        if setting.path == "direct":
-            yield "at", "wrong-address needs the router; `path: direct` leaves it out"
+        return looked_up(self.at, setting, "wrong-address")
 
     def effect(self, setting: Setting) -> Effect:
         """Silence from an address that is nobody's."""
@@ -45,10 +43,5 @@ class WrongAddress:
 
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
-        rule = ("PREROUTING", "-i", "wire0", "-d", lab.nowhere, "-p", "tcp", "--syn", "-j", "DROP")
-        with armed(lab.nodes[ROUTER], lab.setting.family, [rule], table="raw") as rules:
-            lab.names(self.at, {lab.setting.target.node: lab.nowhere})
-            try:
-                yield Touching(rules.hits)
-            finally:
-                lab.names(self.at, {})
+        with swallowed(lab, self.at, [lab.nowhere]) as rules:
+            yield Touching(rules.hits)

@@ -93,12 +93,13 @@ def _arms(lab: AgentLab, kind: str, **parameters: Any) -> str:
 
 
 def _rejects(lab: AgentLab) -> str:
-    """Every answer that REJECT can give in the lab's family; raises with those that it cannot."""
-    from chaos.faults.icmp import WITH
+    """Every answer that REJECT can give in the lab's family to what a node sends; raises with those that it cannot."""
+    from chaos.faults._messages import REJECTS
 
     tries: list[tuple[str, Callable[[], str]]] = [("tcp-reset", lambda: _arms(lab, "reset", segment="syn"))]
-    for name, (option, _, _) in WITH[lab.setting.family].items():
-        tries.append((option, lambda name=name: _arms(lab, "icmp", type=name)))  # type: ignore[misc]
+    for (number, code), option in REJECTS[lab.setting.family].items():
+        said = {"at": "client", "type": number, "code": code}
+        tries.append((option, lambda said=said: _arms(lab, "icmp", **said)))  # type: ignore[misc]
     refused = {}
     for option, arm in tries:
         try:

@@ -35,7 +35,12 @@ def behind(faults: Sequence[FaultPart], setting: Setting, expect: Expect) -> Ite
             yield number, "type", text
         else:
             text = f"this {part.kind} is behind Toxiproxy, which accepts before it dials: the client's connect() "
-            text += f"succeeds, and {expected} cannot come of it; put it at {proxy!r}, or expect what comes after"
+            place = (
+                f"put it at {proxy!r}"
+                if hasattr(part.fault, "at")
+                else f"leave out {setting.listen.node!r} and its port"
+            )
+            text += f"succeeds, and {expected} cannot come of it; {place}, or expect what comes after"
             yield number, "at", f"{text} (phase: receive)"
 
 
@@ -55,4 +60,4 @@ def _reaches_connect(kind: str, fault: Fault, setting: Setting) -> bool:
         return False
     port = getattr(said, "port", None)
     near = setting.listen.port == setting.target.port or port != setting.listen.port
-    return near or (getattr(said, "at", None) not in (ROUTER, setting.target.node))
+    return near or (getattr(said, "at", ROUTER) not in (ROUTER, setting.target.node))  # without `at`: of the wire

@@ -22,8 +22,10 @@ from chaos.fields import (
     Positive,
     Regex,
     State,
+    TimeWindow,
 )
-from chaos.model import Family, Path, Phase, Speaks, Timing, Type
+from chaos.lookup import parse as parse_lookup
+from chaos.model import Addresses, Answer, Family, Path, Phase, Source, Speaks, Timing, Type
 from chaos.pattern import parse as parse_line
 from chaos.ranges import Window, parse_window
 from chaos.suggest import did_you_mean
@@ -63,6 +65,11 @@ def _wire_line(value: str) -> str:
     return value
 
 
+def _lookup_line(value: str) -> str:
+    parse_lookup(value)
+    return value
+
+
 Text = Annotated[str, Field(min_length=1)]
 Tag = Annotated[
     str,
@@ -71,6 +78,7 @@ Tag = Annotated[
 ]
 Counter = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
 WireLine = Annotated[str, AfterValidator(_wire_line), WithJsonSchema({"type": "string"})]
+LookupLine = Annotated[str, AfterValidator(_lookup_line), WithJsonSchema({"type": "string"})]
 Elapsed = Annotated[
     Window | Literal["kernel"],
     PlainValidator(_elapsed),
@@ -123,6 +131,15 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Try:
+    """One attempt of a client that has several addresses: when it began, counted from the first, and what it met."""
+
+    family: Family | None = None
+    at: TimeWindow | None = None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True)
 class Expect:
     """What must have happened. Nodes are keys of `wire`, `states`, `queues` and `kernel`."""
 
@@ -140,6 +157,12 @@ class Expect:
     accepted: Accepted | None = None
     local: Local | None = None
     calls: Annotated[tuple[Call, ...] | None, Field(description="the socket client's: [socket, connect EINTR]")] = None
+    lookup: Annotated[
+        tuple[LookupLine, ...], Field(description="the client's DNS messages: '> A server', '< A server nxdomain'")
+    ] = ()
+    attempts: Annotated[
+        tuple[Try, ...], Field(description="each address that was tried, in order, as {family, at, answer}")
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +201,17 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What a case may say of the network in place of the file."""
+
+    link: Link | None = None
+    family: Family | None = None
+    listen: ListenKeys | None = None
+    target: TargetKeys | None = None
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True)
 class Document:
     """A scenario file: one behaviour."""
 
@@ -186,13 +220,23 @@ class Document:
     link: Annotated[Link, Field(description="the wire: {rtt: 20ms}")] = Link()
     family: Annotated[Domain, Field(description="local: UNIX sockets, at the client's own node")] = "ipv4"
     type: Annotated[Type, Field(description="of the sockets: TCP, UDP or raw; UNIX ones of each kind")] = "stream"
+    names: Annotated[
+        Source, Field(description="where names come from: /etc/hosts, or a DNS server, the node `dns`")
+    ] = "hosts"
+    addresses: Annotated[
+        Addresses, Field(description="to which of a node's addresses its name leads: the family's, or both")
+    ] = "family"
     listen: Annotated[ListenKeys, Field(description="the real listener")] = ListenKeys()
     target: Annotated[TargetKeys | None, Field(description="what the client dials")] = None
     faults: Annotated[Any, Field(description="what breaks the path, in order; [] is a healthy network")] = ()
     client: Annotated[Any, Field(description="who connects")] = None
     expect: Annotated[Any, Field(description="what must happen")] = None
-    timing: Annotated[Timing, Field(description="the kernel's schedule: short 3 s, real 131, compressed 1.1")] = "short"
-    cases: Annotated[Any, Field(description="variants, each overriding client and expect")] = None
+    timing: Annotated[
+        Timing, Field(description="the kernel's schedule: short 3 s, real 131, compressed 1.1, doubling 127")
+    ] = "short"
+    cases: Annotated[
+        Any, Field(description="variants, each overriding faults, client, expect, link, family, listen, target, timing")
+    ] = None
     matrix: Annotated[Matrix, Field(description="axes to multiply: {family: [ipv4, ipv6]}")] = Matrix()
     tags: Annotated[tuple[Tag, ...], Field(description="pytest markers")] = ()
     xfail: Annotated[Text | None, Field(description="why the client is known to fail; strict")] = None

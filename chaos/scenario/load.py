@@ -1,6 +1,6 @@
 """A `.chaos.yaml` file into cases, with everything that is wrong in it at once.
 
-The file's frame is typed first (language.py), then its faults and each variant's client and expectation (parts.py,
+The file's frame is typed first (language.py), then each variant's faults, client and expectation (parts.py,
 variants.py); the matrix multiplies the variants (points.py). Problems are noted in the Source and raised at the end.
 """
 
@@ -13,10 +13,10 @@ from typing import Final
 from chaos import kinds, topology, typed
 from chaos.errors import ScenarioError
 from chaos.marked import Marked
-from chaos.model import ROUTER, Topology
+from chaos.model import RESOLVER, ROUTER, Topology
 from chaos.scenario.case import Case, Scenario
 from chaos.scenario.language import Document
-from chaos.scenario.parts import FaultPart, Nodes, Parts
+from chaos.scenario.parts import Nodes, Parts
 from chaos.scenario.points import fits, points, setting
 from chaos.scenario.variants import Variant, variants
 from chaos.source import Place, Source, read
@@ -56,20 +56,20 @@ def load(
     document = parts.read(Document, root.without(*_PARTS))
     parts.node(("listen", "node"), root)
     parts.node(("target", "node"), root)
-    broken, found = parts.faults(root.get("faults")), list(variants(parts, root))
+    found = list(variants(parts, root, document or Document()))
     cases: tuple[tuple[Variant, Case], ...] = ()
     if document and where:
-        cases = tuple(_cases(path, document, where, root, broken, found, source))
+        cases = tuple(_cases(path, where, root, found, source))
     source.stop()
     for variant, case in cases:
         for place, message in doubt(case):
-            source.warn(_place(place, variant, root), message)
+            source.warn(_place(place, variant), message)
     return Scenario(path, _why(source), tuple(case for _, case in cases), tuple(source.warnings))
 
 
-def _place(path: typed.Path, variant: Variant, root: Marked) -> Place:
-    """Where a key of a case stands: what it expects may be its own or the file's."""
-    return variant.expected.find(path[1:]) if path[0] == "expect" else root.find(path)
+def _place(path: typed.Path, variant: Variant) -> Place:
+    """Where a key of a case stands: it may be its own or the file's."""
+    return variant.expected.find(path[1:]) if path[0] == "expect" else variant.root.find(path)
 
 
 def _topology(root: Marked, path: Path, source: Source) -> Topology | None:
@@ -92,36 +92,36 @@ def _nodes(root: Marked, where: Topology | None) -> Nodes | None:
     if where is None:
         return None
     paths = (root.at(("path",)), root.at(("matrix", "path")))
-    services = tuple(where.services)
+    added = () if root.at(("names",)) != "dns" or RESOLVER in where.services else (RESOLVER,)
+    services = (*where.services, *added)
     return Nodes(services, services if "direct" in str(paths) else (*services, ROUTER))
 
 
 def _cases(
     path: Path,
-    document: Document,
     where: Topology,
     root: Marked,
-    faults: tuple[FaultPart, ...],
     found: list[Variant],
     source: Source,
 ) -> Iterator[tuple[Variant, Case]]:
     seen: set[str] = set()
     for variant in found:
+        document = variant.document
         for point, at in points(document, root.get("matrix")):
             name = point if point and not root.get("cases") else "-".join(filter(None, (variant.name, point)))
             if name in seen:
                 source.complain(variant.place, f"two cases are called `{name}`")
             seen.add(name)
-            there = setting(at, where, variant.client.client, root, source)
+            there = setting(at, where, variant.client.client, variant.root, source)
             if there is None:
                 continue
-            fits(variant, faults, there, source)
+            fits(variant, there, source)
             case = Case(
                 file=path,
                 name=name,
                 line=variant.place[0],
                 setting=there,
-                faults=tuple((part.kind, part.fault) for part in faults),
+                faults=tuple((part.kind, part.fault) for part in variant.faults),
                 client=variant.client.client,
                 adapter=variant.client.adapter,
                 probe=variant.client.probe,
@@ -129,16 +129,16 @@ def _cases(
                 tags=document.tags,
                 xfail=document.xfail,
                 exclusive=document.exclusive,
-                lines=_lines(root, variant),
+                lines=_lines(variant),
             )
             yield variant, case
 
 
-def _lines(root: Marked, variant: Variant) -> dict[str, int]:
+def _lines(variant: Variant) -> dict[str, int]:
     """The line of each key by its path: `faults.0`, `client`, `expect.wire.client.2`."""
-    found = {key: place[0] for key, place in root.keys.items()}
+    found = {key: place[0] for key, place in variant.root.keys.items()}
     found["client"] = variant.client.at.place[0]
-    if faults := root.get("faults"):
+    if faults := variant.root.get("faults"):
         _descend("faults", faults, found)
     found["expect"] = variant.expected.place[0]
     _descend("expect", variant.expected, found)

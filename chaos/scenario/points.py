@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chaos.marked import Marked
-from chaos.model import Client, Endpoint, Listen, Service, Setting, Speaks, Topology
+from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Topology
 from chaos.scenario.behind import behind
 from chaos.scenario.language import Document
 from chaos.scenario.parts import FaultPart
@@ -39,6 +39,8 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         )
     if document.path == "direct" and not document.matrix.path and root.get("link"):
         source.complain(root.keys["link"], "`path: direct` has no wire that could take its time")
+    if document.names == "dns":
+        topology = _with_resolver(topology, root, source)
     return Setting(
         topology,
         document.path,
@@ -52,12 +54,24 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         type=document.type,
         local=document.family == "local",
         bound=getattr(getattr(client, "bind", None), "port", None),
+        names=document.names,
+        addresses=document.addresses,
     )
 
 
-def fits(variant: Variant, faults: Iterable[FaultPart], setting: Setting, source: Source) -> None:
+def _with_resolver(topology: Topology, root: Marked, source: Source) -> Topology:
+    """The topology and the node that answers for its names."""
+    if RESOLVER in topology.services:
+        source.complain(
+            root.find(("names",)), f"`names: dns` adds a node `{RESOLVER}`, and the topology has one already"
+        )
+    resolver = Service(RESOLVER, image=NODE_IMAGE, resolver=True)
+    return dataclasses.replace(topology, services={**topology.services, RESOLVER: resolver})
+
+
+def fits(variant: Variant, setting: Setting, source: Source) -> None:
     """Note each part that cannot work in this setting: a fault or a client may have a `check` of its own."""
-    faults = tuple(faults)
+    faults = variant.faults
     for number, key, message in behind(faults, setting, variant.expect):
         source.complain(faults[number].at.find((key,)), message)
     for part, at in (*((fault, at) for _, fault, at in faults), (variant.client.client, variant.client.at)):

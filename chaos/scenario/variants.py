@@ -1,31 +1,47 @@
-"""The variants of a scenario: the file itself, or each of its `cases` laid over the file's client and expectation."""
+"""The variants of a scenario: the file itself, or each of its `cases` laid over the file.
+
+A case's expectation is laid over the file's key by key; its faults, its client and what it says of the network stand in
+place of the file's.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from chaos import typed
 from chaos.marked import Marked
-from chaos.scenario.language import CASE_NAME, Expect
-from chaos.scenario.parts import ClientPart, Parts
+from chaos.scenario.language import CASE_NAME, Document, Expect, Overrides
+from chaos.scenario.parts import ClientPart, FaultPart, Parts
 from chaos.source import Place
 from chaos.suggest import did_you_mean
 
+NETWORK: Final = typed.keys(Overrides)
+KEYS: Final = ("faults", "client", "expect", *NETWORK)
+"""What a case may say."""
+
 
 class Variant(NamedTuple):
-    """A client and what is expected of it. `expected` is where the expectation stands, `place` the variant."""
+    """Faults, a client and what is expected of it, in a network.
+
+    root: the file with the case's own keys over it. expected: where the expectation stands, `place` the variant.
+    """
 
     name: str
     place: Place
+    root: Marked
+    document: Document
+    faults: tuple[FaultPart, ...]
     client: ClientPart
     expect: Expect
     expected: Marked
 
 
-def variants(parts: Parts, root: Marked) -> Iterator[Variant]:
+def variants(parts: Parts, root: Marked, document: Document) -> Iterator[Variant]:
     """Every variant that could be read; what is wrong with the others is noted."""
-    cases = root.get("cases")
+    cases, shared = root.get("cases"), parts.faults(root.get("faults"))
     if cases is None:
         bodies = {"default": root}
     elif isinstance(cases.value, dict) and cases.value:
@@ -35,8 +51,11 @@ def variants(parts: Parts, root: Marked) -> Iterator[Variant]:
         return
     for name, body in bodies.items():
         place = cases.keys[name] if cases else root.place
-        if variant := _variant(parts, name, place, body, root):
-            yield variant
+        faults = parts.faults(body.get("faults")) if cases and body.get("faults") else shared
+        overridden = _overridden(parts, document, body, root) if cases else document
+        over = body.over(root) if cases else root
+        if (variant := _variant(parts, place, body, root)) and overridden:
+            yield Variant(name, place, over, overridden, faults, *variant)
 
 
 def _body(parts: Parts, name: str, cases: Marked) -> Marked:
@@ -46,15 +65,27 @@ def _body(parts: Parts, name: str, cases: Marked) -> Marked:
         parts.source.complain(place, f"'{name[:70]}': a case's name is letters, digits, '.', '_' and '-'")
     if not isinstance(body.value, dict):
         if body.value is not None:
-            parts.source.complain(body.place, "expected a mapping with `client` or `expect`")
+            parts.source.complain(body.place, f"expected a mapping with {', '.join(f'`{key}`' for key in KEYS)}")
         return Marked(place, {})
-    for key in body.value.keys() - {"client", "expect"}:
-        near = did_you_mean(key, ("client", "expect")) or "; known: client, expect"
+    for key in body.value.keys() - {*KEYS}:
+        near = did_you_mean(key, KEYS) or f"; known: {', '.join(KEYS)}"
         parts.source.complain(body.keys[key], f"unknown key `{key}`{near}")
     return body
 
 
-def _variant(parts: Parts, name: str, place: Place, body: Marked, root: Marked) -> Variant | None:
+def _overridden(parts: Parts, document: Document, body: Marked, root: Marked) -> Document | None:
+    """The document with what the case says of the network; what the matrix multiplies is not the case's to say."""
+    for key in NETWORK:
+        if body.get(key) and root.at(("matrix", key)) is not None:
+            parts.source.complain(body.keys[key], f"the matrix multiplies `{key}`: a case cannot say it too")
+    said = parts.read(Overrides, body.without(*(key for key in body.value if key not in NETWORK)))
+    for key in ("listen", "target"):
+        parts.node((key, "node"), body)
+    given = {name: value for name, value in vars(said).items() if value is not None} if said else {}
+    return dataclasses.replace(document, **given) if said else None
+
+
+def _variant(parts: Parts, place: Place, body: Marked, root: Marked) -> tuple[ClientPart, Expect, Marked] | None:
     client = parts.client(body.get("client") or root.get("client") or Marked(place, {}))
     expected = _laid(body.get("expect"), root.get("expect"))
     if expected is None:
@@ -65,7 +96,7 @@ def _variant(parts: Parts, name: str, place: Place, body: Marked, root: Marked) 
     expect = parts.read(Expect, expected)
     if expect == Expect():
         parts.source.complain(expected.place, "this expects nothing: say at least `error`")
-    return Variant(name, place, client, expect, expected) if client and expect else None
+    return (client, expect, expected) if client and expect else None
 
 
 def _laid(above: Marked | None, below: Marked | None) -> Marked | None:
