@@ -6,6 +6,7 @@ What moves packets is asked of those that have a kernel; the rest of the contrac
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -45,14 +46,15 @@ KILLED = ["sh", "-c", "kill -9 $PPID"]
 
 
 def backends() -> dict[str, type]:
-    """Every class of chaos/backends/ that is a session of labs: it can be entered, and starts one."""
+    """Every class of chaos/backends/ that is a session of labs: it can be entered, and starts one for a setting."""
     modules = [module.name for module in pkgutil.iter_modules(chaos.backends.__path__, "chaos.backends.")]
     return {
         module.removeprefix("chaos.backends."): value
         for module in modules
         for value in vars(importlib.import_module(module)).values()
         if isinstance(value, type) and value.__module__ == module
-        if hasattr(value, "start") and hasattr(value, "__enter__")
+        if hasattr(value, "start") and "setting" in inspect.signature(value.start).parameters
+        if hasattr(value, "__enter__")
     }
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,8 +79,8 @@ def simple() -> Setting:
     return Setting(topology.find("client-server", Path.cwd()))
 
 
-NOT_IN_CONTAINERS: Mapping[str, str] = {}
-"""Scenarios that a container cannot run (`reset/closed-port`), and why; every other one has the verdict of netns."""
+NETNS_ONLY = "netns_only"
+"""The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
 
 
 def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
@@ -104,7 +104,7 @@ def tried(case: Case, session: Docker) -> Result | ToolMissing:
 
 
 def test_every_scenario_has_the_verdict_that_it_has_on_netns(capsys: pytest.CaptureFixture[str]) -> None:
-    on_netns = [result for (name, _), result in shipped.results().items() if name not in NOT_IN_CONTAINERS]
+    on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
     on_netns.sort(key=lambda result: repr(kind_of(result.case.setting)))  # those that can share containers
     with Docker() as session, ThreadPoolExecutor(session.labs) as threads:
         on_docker = list(threads.map(lambda result: tried(result.case, session), on_netns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -139,20 +139,23 @@ def mute(lab: AgentLab, undo: ExitStack) -> None:
 class TestHalfOpen:
     """The client is ESTABLISHED, the server in SYN_RECV: its final ACK was dropped."""
 
-    def half_open(self, lab: AgentLab) -> None:
+    @contextmanager
+    def half_open(self, lab: AgentLab) -> Iterator[None]:
         with Drop("server", ("ack", "data", "fin")).inject(lab):
             assert attempt(lab, Socket(steps=("connect", "send"))).error == "ok"
             assert connections(lab.nodes["server"]) == ["SYN_RECV"]
+            yield
 
     @pytest.mark.slow("the client's kernel retransmits its data after 200 ms and more")
     def test_later_segments_complete_it(self, lab: AgentLab) -> None:
-        self.half_open(lab)
+        with self.half_open(lab):
+            pass
         soon(lab, "server", ["ESTABLISHED"])
 
     def test_quiesce_ends_it_at_both_ends_without_a_word(self, lab: AgentLab) -> None:
-        self.half_open(lab)
-        lab.mark()
-        lab.quiesce()
+        with self.half_open(lab):  # until then: a tail loss probe comes within milliseconds
+            lab.mark()
+            lab.quiesce()
         assert connections(lab.nodes["client"]) == connections(lab.nodes["server"]) == []
         assert lab.accepts() == []
         assert not [packet for packet in lab.packets("client") if segment(packet) in ("fin", "rst")]

@@ -82,22 +82,24 @@ class Listener:
         for _ in range(fill):
             self._fillers.append(endpoint.make(endpoint.family_of(address), "stream"))
             self._fillers[-1].connect(endpoint.name(address, port))
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        accepting = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        accepting.start()
         self._pipe.write({"ready": True})
         try:
             while True:
                 self._answer(self._pipe.next())
         finally:
-            self._end_all(listener)
+            self._end_all(listener, accepting)
 
-    def _end_all(self, listener: socket.socket) -> None:
-        """Leave nothing open: shutdown(2) wakes the thread that is in accept(2), and close(2) alone would not."""
+    def _end_all(self, listener: socket.socket, accepting: threading.Thread) -> None:
+        """Leave nothing open. The socket lives as long as a thread is in accept(2), which shutdown(2) wakes."""
         with self._lock:
             self._ended = True
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
             for sock in (*self._open, *self._fillers):
                 diag.forget(sock)
+        accepting.join()
 
     def _answer(self, question: dict[str, Any]) -> None:
         with self._lock:
