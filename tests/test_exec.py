@@ -65,7 +65,7 @@ def test_a_fault_is_where_the_client_dials_or_where_alone_it_makes_sense() -> No
         ("drop", {"segment": "syn", "at": "servr"}, r"drop.at: no node `servr` .* \(did you mean 'server'\?\)"),
         ("drop", {"segment": "syn", "prot": 1}, r"unknown key `prot` \(did you mean 'port'\?\)"),
         ("wrong-address", {"at": "server"}, "wrong-address.at: the name is looked up at the client"),
-        ("icmp", {"type": 3, "code": 77}, "icmp.type: over ipv4 REJECT sends only"),
+        ("icmp", {"type": 3, "code": 300}, "icmp.code: "),
     ],
 )
 def test_a_fault_is_typed_as_in_a_file(kind: str, parameters: dict[str, object], message: str) -> None:
@@ -78,7 +78,7 @@ def test_a_fault_is_typed_as_in_a_file(kind: str, parameters: dict[str, object],
     ("keys", "message"),
     [
         ({"topology": "client-servr"}, r"unknown topology `client-servr` \(did you mean 'client-server'\?\)"),
-        ({"family": "v6"}, "family: expected 'ipv4' or 'ipv6'"),
+        ({"family": "v6"}, r"family: .* \(did you mean 'ipv6'\?\)"),
         ({"link": {"rtt": "20"}}, "link.rtt: expected a duration"),
         ({"listen": {"node": "sever"}}, r"listen: no node `sever` .* \(did you mean 'server'\?\)"),
     ],

@@ -238,8 +238,9 @@ class Netlink:
         body += attribute(FRA_IIFNAME, interface) + attribute(FRA_TABLE, table)
         self.request(RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip rule add iif {interface} lookup {table}")
 
-    def flush_neighbours(self) -> None:
-        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten."""
+    def flush_neighbours(self) -> int:
+        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten; returns how many."""
+        gone = 0
         entries = list(self.dump(RTM_GETNEIGH, struct.pack("=BBHiHBB", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
         for entry in entries:
             family, _, _, _, state, _, _ = struct.unpack_from("=BBHiHBB", entry)
@@ -248,6 +249,8 @@ class Netlink:
                 continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
             with contextlib.suppress(FileNotFoundError):  # the kernel was quicker
                 self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
+                gone += 1
+        return gone
 
 
 def _ifinfo(index: int, flags: int, change: int) -> bytes:

@@ -36,10 +36,9 @@ STAMP = struct.Struct("=qq")
 def run(agent: Agent, *, delay: float, interface: str) -> int:
     """Start the relay with this one-way delay in seconds on the wire's far end; returns the child's number.
 
-    Told {"drain": n} it answers {"drained": [n, frames]} once everything that it holds now has been delivered: `frames`
-    have come in since its start. What a rule has made late is not waited for. Told {"arm": RULE} it answers {"armed":
-    number}; of that {"count": number}, {"counted": segments}; {"withdraw": RULE}, {"withdrawn": number}: what that rule
-    holds is thrown away.
+    Told {"drain": n} it answers {"drained": n} once everything that it holds now has been delivered; what a rule has
+    made late is not waited for. Told {"arm": RULE} it answers {"armed": number}; of that {"count": number}, {"counted":
+    segments}; {"withdraw": RULE}, {"withdrawn": number}: what that rule holds is thrown away.
     """
     return agent.thread(lambda pipe: Wire(delay, interface, pipe).relay())
 
@@ -55,7 +54,6 @@ class Wire:
         self._serial = itertools.count()
         self._rules = Rules()
         self._waiting: list[tuple[float, int]] = []
-        self._passed = 0
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, ETH_P_ALL))
@@ -87,7 +85,6 @@ class Wire:
                 return
             if address[2] == PACKET_OUTGOING:
                 continue
-            self._passed += 1
             came = time.monotonic() - self._age(ancillary[0][2])
             if self._rules:
                 self._judge(frame, came)
@@ -138,4 +135,4 @@ class Wire:
 
     def _report(self) -> None:
         while self._waiting and not (self._queue and self._queue[0][0] - self._delay <= self._waiting[0][0]):
-            self._pipe.write({"drained": [self._waiting.pop(0)[1], self._passed]})
+            self._pipe.write({"drained": self._waiting.pop(0)[1]})

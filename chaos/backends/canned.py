@@ -225,7 +225,7 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "arm": lambda agent, rule: {"armed": agent.arm(rule)},
     "count": lambda agent, _: {"counted": agent.matched},
     "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
-    "drain": lambda _, number: {"drained": [number, 0]},
+    "drain": lambda _, number: {"drained": number},
     "look": lambda *_: {"looked": True},
     "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": 1},

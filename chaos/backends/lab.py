@@ -21,7 +21,7 @@ from chaos.schedule import SECOND
 QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
 PASSES = 8
-"""How often quiesce looks at most; usually the first look finds nothing that could tell of its end."""
+"""How often quiesce looks at most; usually the second look finds nothing left to remove."""
 EVERY = "::"
 """Where the listener listens when names lead to both of its addresses: one socket takes both families (ipv6(7))."""
 LISTENS = 30.0
@@ -258,9 +258,10 @@ class AgentLab:
 
     # -- packets
 
-    def drain(self) -> int:
-        """Return when what is on the wire now has arrived: how many frames have come along it until now."""
-        return self._wire.drain() if self._wire is not None else 0
+    def drain(self) -> None:
+        """Return when what is on the wire now has arrived."""
+        if self._wire is not None:
+            self._wire.drain()
 
     def on_wire(self, rule: Mapping[str, Any]) -> AbstractContextManager[RelayRule]:
         if self._wire is None:
@@ -317,11 +318,10 @@ class AgentLab:
         self.release()
         if self._listener is not None:
             self._listener.forget_connections()
-        for _ in range(PASSES):
-            passed = self.drain()
-            gone = everywhere(self.nodes, "quiesce")
-            if not any(gone.values()) and self.drain() == passed:
-                break  # nothing was destroyed that tells its peer, and nothing has come along to warm a neighbour
+        for _ in range(PASSES):  # what was destroyed may tell its peer, which warms neighbours again
+            self.drain()
+            if not any(everywhere(self.nodes, "quiesce").values()):
+                break
         self.check_alive()
 
     def wait(self, condition: Callable[[], bool], what: str, deadline: float) -> None:
