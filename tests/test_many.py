@@ -33,6 +33,7 @@ def test_64_labs_with_the_same_addresses_see_nothing_of_each_other(netns: Netns)
     assert sum(strangers(result) for result in results) == 0
 
 
+@pytest.mark.slow("the wire of its scenario has a long round trip")
 def test_a_stranger_would_be_seen(netns: Netns) -> None:
     one, other = (run(cases()[0], netns) for _ in range(2))
     assert strangers(one) == strangers(other) == 0
