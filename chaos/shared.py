@@ -42,7 +42,8 @@ class Session(Protocol):
 def find(name: str) -> tuple[str, type[Session]]:
     """The name (`auto` resolved) and the class of a backend. ScenarioError when there is none of this name."""
     chosen = EMBEDDED if name == AUTO else name
-    modules = [one.name for one in pkgutil.iter_modules(backends.__path__) if one.name != NO_NETWORK]
+    every = (one.name for one in pkgutil.iter_modules(backends.__path__))
+    modules = [module for module in every if module != NO_NETWORK and not module.startswith("_")]
     for found in _sessions(chosen) if chosen in modules else ():
         return chosen, found
     known = [module for module in modules if any(_sessions(module))]

@@ -243,7 +243,7 @@ def test_hostile_text_costs_little(write: Write, text: str) -> None:
     path = write(text[:LIMIT])
     started = time.process_time()
     assert complaints(path)
-    assert time.process_time() - started < 0.2  # half of it undisturbed
+    assert time.process_time() - started < 0.5  # a fifth of it undisturbed
 
 
 def test_whatever_is_done_to_a_scenario_it_loads_or_is_refused(write: Write) -> None:

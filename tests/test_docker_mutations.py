@@ -14,7 +14,7 @@ from chaos import topology
 from chaos.backends.docker import Docker
 from chaos.backends.group import kind_of
 from chaos.backends.lab import AgentLab
-from chaos.model import Service, Setting
+from chaos.model import RESOLVER, Service, Setting
 from chaos.run import Backend
 from chaos.scenario import Case
 from tests import shipped
@@ -69,7 +69,9 @@ class InContainers:
     def start(self, setting: Setting) -> Iterator[AgentLab]:
         bystander = setting.topology.services.get(BYSTANDER)
         if bystander is not None:
-            setting = replace(setting, topology=topology.load(self._file(setting, bystander)))
+            there = topology.load(self._file(setting, bystander))
+            added = {name: one for name, one in setting.topology.services.items() if name == RESOLVER}  # in no file
+            setting = replace(setting, topology=replace(there, services={**there.services, **added}))
         with self._backend.start(setting) as lab:
             yield lab
 

@@ -43,7 +43,7 @@ def api() -> APIClient:
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
-    from chaos.backends.client import Client
+    from chaos.backends._client import Client
 
     where = address()
     options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
