@@ -133,6 +133,7 @@ def test_it_is_a_skip_and_with_strict_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(ClosedPort, "needs", lambda *_: ("target:NOSUCH",))
     file = tmp_path / "case.chaos.yaml"
     file.write_text("faults: [{closed-port: {at: server}}]\nexpect: {error: ECONNREFUSED}\n")
