@@ -91,9 +91,14 @@ class InContainers:
 
 
 def chosen(cases: Sequence[Case]) -> Iterator[Mutant]:
-    """Every mutant, but of those without a listener one: no fault has a part in it, and its containers are lost."""
+    """Every mutant, but of those without a listener one: no fault has a part in it, and its containers are lost.
+
+    And but a second DNS server: a Compose file has none, and the one of the lab is `dns`.
+    """
     without = True
     for mutant in (mutant for case in cases for mutant in mutants(case)):
+        if (mutant.mutation, mutant.case.faults[0][0]) == (BYSTANDER, "dns"):
+            continue
         if mutant.mutation != "no listener":
             yield mutant
         elif without:
