@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
+from chaos.faults._ip import changed
 from chaos.model import Node
 
 
@@ -29,12 +29,7 @@ def hardware_address(node: Node, interface: str) -> str:
     return str(found[0].get("address", ""))
 
 
-@contextmanager
-def pinned(node: Node, address: str, interface: str, mac: str) -> Iterator[None]:
+def pinned(node: Node, address: str, interface: str, mac: str) -> AbstractContextManager[None]:
     """The node knows this neighbour for good: it never asks, and whoever would answer learns nothing from it."""
     where = [address, "dev", interface]
-    node.call("command", argv=["ip", "neigh", "replace", *where, "lladdr", mac, "nud", "permanent"])
-    try:
-        yield
-    finally:
-        node.call("command", argv=["ip", "neigh", "del", *where])
+    return changed(node, ["neigh", "replace", *where, "lladdr", mac, "nud", "permanent"], ["neigh", "del", *where])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from chaos.faults._ip import changed
 from chaos.model import Node
 
 ANOTHER, ITS_END = "other0", "other1"
@@ -19,26 +20,16 @@ def routes(node: Node, goal: str) -> list[dict[str, str]]:
     return found
 
 
-@contextmanager
-def added(node: Node, *route: str) -> Iterator[None]:
+def added(node: Node, *route: str) -> AbstractContextManager[None]:
     """One route more."""
-    node.call("command", argv=["ip", "route", "add", *route])
-    try:
-        yield
-    finally:
-        node.call("command", argv=["ip", "route", "del", *route])
+    return changed(node, ["route", "add", *route], ["route", "del", *route])
 
 
-@contextmanager
-def taken(node: Node, goal: str, route: Mapping[str, str]) -> Iterator[None]:
+def taken(node: Node, goal: str, route: Mapping[str, str]) -> AbstractContextManager[None]:
     """One of the lab's routes less."""
     via = ["via", route["gateway"]] if "gateway" in route else []
     words = [goal, *via, "dev", route["dev"], "proto", "static", "metric", str(route["metric"])]
-    node.call("command", argv=["ip", "route", "del", *words])
-    try:
-        yield
-    finally:
-        node.call("command", argv=["ip", "route", "add", *words])
+    return changed(node, ["route", "del", *words], ["route", "add", *words])
 
 
 @contextmanager
@@ -56,9 +47,6 @@ def nowhere(node: Node, goal: str) -> Iterator[None]:
 def _another_interface(node: Node) -> Iterator[None]:
     """A veth pair, both ends here and without addresses; without ARP, so that nobody's absence is noticed."""
     pair = ["type", "veth", "peer", "name", ITS_END]
-    node.call("command", argv=["ip", "link", "add", ANOTHER, "up", "arp", "off", *pair])
-    try:
+    with changed(node, ["link", "add", ANOTHER, "up", "arp", "off", *pair], ["link", "del", ANOTHER]):
         node.call("command", argv=["ip", "link", "set", ITS_END, "up"])
         yield
-    finally:
-        node.call("command", argv=["ip", "link", "del", ANOTHER])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._ip import changed
 from chaos.faults._neighbours import entry, hardware_address
 from chaos.faults._seen import way_to
 from chaos.faults._sysctls import written
@@ -102,26 +103,16 @@ def _detected(lab: Lab, owner: Node, thief: Node) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _held(node: Node, address: str, *flags: str) -> Iterator[None]:
+def _held(node: Node, address: str, *flags: str) -> AbstractContextManager[None]:
     """An address more at a node's interface."""
     where = [address, "dev", node.interface]
-    node.call("command", argv=["ip", "address", "add", *where, *flags])
-    try:
-        yield
-    finally:
-        node.call("command", argv=["ip", "address", "del", *where])
+    return changed(node, ["address", "add", *where, *flags], ["address", "del", *where])
 
 
-@contextmanager
-def _given_up(node: Node, address: str) -> Iterator[None]:
+def _given_up(node: Node, address: str) -> AbstractContextManager[None]:
     """The node's own address taken from it; it comes back without a detection, as the lab made it."""
     where = [address, "dev", node.interface]
-    node.call("command", argv=["ip", "address", "del", *where])
-    try:
-        yield
-    finally:
-        node.call("command", argv=["ip", "address", "add", *where, "nodad"])
+    return changed(node, ["address", "del", *where], ["address", "add", *where, "nodad"])
 
 
 def _failed(owner: Node) -> bool:

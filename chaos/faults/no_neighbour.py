@@ -1,9 +1,9 @@
-"""`no-neighbour {at, of?}`: ARP or neighbour discovery goes unanswered (RFC 826, RFC 4861)."""
+"""`no-neighbour {at, of?, every?}`: ARP or neighbour discovery goes unanswered (RFC 826, RFC 4861)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -12,8 +12,10 @@ from pydantic import Field
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._ip import changed
 from chaos.faults._neighbours import hardware_address, pinned, state
 from chaos.faults._rules import FIREWALL, armed
+from chaos.faults._sysctls import written
 from chaos.fields import Duration, NodeName
 from chaos.model import ROUTER, Lab, Node, Setting
 
@@ -115,20 +117,12 @@ def _mute(node: Node, interface: str, family: str) -> Iterator[None]:
         with armed(node, family, [rule]):
             yield
         return
-    name = f"net/ipv4/conf/{interface}/arp_ignore"
-    before = node.call("sysctl", write=[(name, "8")])
-    try:
+    with written(node, {f"net/ipv4/conf/{interface}/arp_ignore": "8"}):
         yield
-    finally:
-        node.call("sysctl", write=[(name, before[name])])
 
 
-@contextmanager
-def _paced(node: Node, interface: str, family: str, every: float) -> Iterator[None]:
+def _paced(node: Node, interface: str, family: str, every: float) -> AbstractContextManager[None]:
     """Ask again after so many seconds, not one; `ip ntable`, as /proc has no neigh/ in a user's own namespace."""
-    change = ["ip", "ntable", "change", "name", TABLES[family], "dev", interface]
-    node.call("command", argv=[*change, "retrans", f"{every * 1000:.0f}", "mcast_probes", str(SOLICITATIONS)])
-    try:
-        yield
-    finally:
-        node.call("command", argv=[*change, "retrans", "1000", "mcast_probes", "3"])
+    table = ["ntable", "change", "name", TABLES[family], "dev", interface]
+    paced = [*table, "retrans", f"{every * 1000:.0f}", "mcast_probes", str(SOLICITATIONS)]
+    return changed(node, paced, [*table, "retrans", "1000", "mcast_probes", "3"])
