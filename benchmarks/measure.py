@@ -66,9 +66,9 @@ def median_ms(values: Sequence[float]) -> float:
 def session_s() -> float:
     """Processor seconds of this process and of all that it started, the dead included.
 
-    A lab's processes are killed with their pid namespace, whose first process the kernel makes wait for them
-    (kernel/pid_namespace.c, zap_pid_ns_processes), so that their time comes up to the session's own process. What
-    the kernel does in threads of its own (interrupts, namespaces taken down) is not in it; see `machine_s`.
+    A lab's process waits for its children before it ends (serve.Loop.leave), so that their time comes up to the
+    session's own; what the kernel reaps for it would be lost (kernel/pid_namespace.c, zap_pid_ns_processes). What the
+    kernel does in threads of its own (interrupts, namespaces taken down) is not in it; see `machine_s`.
     """
     total = time.process_time()
     for pid in descendants(os.getpid()):

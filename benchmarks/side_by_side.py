@@ -50,8 +50,7 @@ def _side_by_side(case: Case, count: int) -> Iterator[Row]:
 class Watch:
     """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are.
 
-    A lab is four processes at the least: its first one and the agents of client, server and router. Their number is
-    taken from the descriptors: one for its status, one for each agent.
+    How many labs there are is taken from the descriptors: one for a lab's status, and one for each of its three agents.
     """
 
     def __init__(self) -> None:

@@ -17,24 +17,14 @@ from chaos.conversation import segment
 from chaos.faults.drop import Drop
 from chaos.faults.never_accept import NeverAccept
 from chaos.faults.no_neighbour import NoNeighbour
-from chaos.model import ROUTER, Family, Node, Outcome, Service, Setting, Topology
+from chaos.model import ROUTER, Family, Node, Outcome, Setting
+from tests.labs import TOPOLOGY, lab, session
+
+__all__ = ["lab", "session"]
 
 PORT, TRIES = 8080, 5
 CONNECT = Socket(steps=("connect",))
 CLOSES_FIRST = ["bash", "-c", "exec 3<>/dev/tcp/server/8080; echo hello >&3; read -r answer <&3; echo $answer"]
-TOPOLOGY = Topology("two", "compose.yaml", {"client": Service("client"), "server": Service("server")})
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Netns]:
-    with Netns() as netns:
-        yield netns
-
-
-@pytest.fixture
-def lab(session: Netns) -> Iterator[AgentLab]:
-    with session.start(Setting(TOPOLOGY)) as lab:
-        yield lab
 
 
 def connections(node: Node) -> list[str]:

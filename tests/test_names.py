@@ -18,6 +18,9 @@ from chaos.backends.netns import Netns, places
 from chaos.errors import LabError, ScenarioError
 from chaos.model import Family, Setting
 from chaos.scenario import load
+from tests.labs import session
+
+__all__ = ["session"]
 
 NODES = ["client", "server", "dns"]
 FOUR, SIX, NOWHERE = "198.18.2.2", "2001:db8:0:2::2", "198.19.255.254"
@@ -91,12 +94,6 @@ def test_the_name_dns_may_be_taken(tmp_path: Path) -> None:
 
 
 # -- what only a kernel can do
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Netns]:
-    with Netns() as session:
-        yield session
 
 
 def with_dns(family: Family = "ipv4", addresses: Any = "family") -> Setting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,11 @@ from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
 from chaos.conversation import segment
 from chaos.errors import LabError, ScenarioError
-from chaos.model import Service, Setting, Topology
+from chaos.model import Setting
 from chaos.scenario import load
+from tests.labs import TOPOLOGY, lab, session
 
-TOPOLOGY = Topology("two", "compose.yaml", {"client": Service("client"), "server": Service("server")})
+__all__ = ["lab", "session"]
 
 
 @pytest.mark.parametrize(
@@ -75,18 +75,6 @@ def test_what_the_matrix_multiplies_a_case_cannot_say(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
         load(file)
     assert "a.chaos.yaml:3:13: the matrix multiplies `family`: a case cannot say it too" in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Netns]:
-    with Netns() as netns:
-        yield netns
-
-
-@pytest.fixture
-def lab(session: Netns) -> Iterator[AgentLab]:
-    with session.start(Setting(TOPOLOGY)) as lab:
-        yield lab
 
 
 def test_rules_come_and_go_while_the_wire_runs(lab: AgentLab) -> None:

@@ -7,7 +7,6 @@ mind (net/ipv4/tcp_ipv4.c, tcp_v4_err): it would surface at 1.02 s. See ARCHITEC
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,12 @@ from chaos.clients.socket import Socket
 from chaos.conversation import segment
 from chaos.counters import count
 from chaos.model import Setting
+from tests.labs import session
+
+__all__ = ["session"]
 
 ATTEMPTS = 100
 LATE, NEXT_SYN = 0.005, 0.5
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[Netns]:
-    with Netns() as session:
-        yield session
 
 
 def surfaced(lab: AgentLab) -> float:

@@ -1,4 +1,4 @@
-"""An agent: one process in one node, requests in, results and events out, one JSON object a line.
+"""An agent: a node's own, requests in, results and events out, one JSON object a line.
 
     host -> agent   {"id": 7, "op": "command", "args": {...}}
     agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}
@@ -6,9 +6,9 @@
 
 An agent never waits for anything but its selector, which the agents of one process share (a lab's nodes in the netns
 backend; a container has an agent of its own). What takes long is plain blocking code in a child, joined to the agent by
-a socket pair of JSON lines; the agent only passes the lines on. A child is a forked process where it stands for one (a
-client, a listener), and a thread where it only looks or relays (the wire). When the host goes away, the process ends,
-and its children with it (PR_SET_PDEATHSIG).
+a socket pair of JSON lines; the agent only passes the lines on. A child is a thread (the wire, our listener, the socket
+client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). When
+the host goes away, the process ends, and its children with it (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -229,16 +229,16 @@ class Agent:
         if pid == 0:
             self._become_child(work, ours, theirs)
         theirs.close()
-        return self._raise(pid, ours)
+        return self._adopt(pid, ours)
 
     def thread(self, work: Callable[[Pipe], None]) -> int:
-        """Run `work(pipe)` in a thread: it looks or relays, stays in this network namespace, and ends when told."""
+        """Run `work(pipe)` in a thread, as `fork` does in a process; it stays in this node, and ends at hang-up."""
         ours, theirs = socket.socketpair()
         body = threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True)
         body.start()
-        return self._raise(body, ours)
+        return self._adopt(body, ours)
 
-    def _raise(self, body: int | threading.Thread, ours: socket.socket) -> int:
+    def _adopt(self, body: int | threading.Thread, ours: socket.socket) -> int:
         self._count += 1
         child = self.children[self._count] = Child(self._count, body, ours)
         self.watch(ours.fileno(), lambda: self._hear(child))

@@ -2,8 +2,7 @@
 
     host process --(socket)-- keeper, which waits
                                +- zygote: pid 1 of the session's pid namespace
-                                   +- lab: pid 1 of its own pid namespace (lab.py)
-                                       +- an agent in each node (serve.py)
+                                   +- lab: pid 1 of its own pid namespace (lab.py), the agent of each node (serve.py)
 
 Whoever dies takes everything below along, by SIGKILL from the kernel: the keeper ends when the host process has
 ended (a pidfd tells, whatever thread started it and whoever inherited the socket), the zygote has the keeper as its
