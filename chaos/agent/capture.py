@@ -24,7 +24,8 @@ SNAP = 1 << 16
 class Capture:
     """The socket, and the frames so far: (time in ns of CLOCK_REALTIME, outgoing, data)."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, agent: Agent, interface: str) -> None:
+        self._agent = agent
         self.frames: list[tuple[int, bool, bytes]] = []
         self.lost = 0
         self.kept = True
@@ -32,6 +33,12 @@ class Capture:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self.socket.bind((interface, ETH_P_ALL))
+        agent.watch(self.socket.fileno(), self.drain)
+
+    def close(self) -> None:
+        """Capture no more."""
+        self._agent.unwatch(self.socket.fileno())
+        self.socket.close()
 
     def drain(self) -> None:
         """Take what the kernel has queued."""
@@ -61,8 +68,7 @@ def run(agent: Agent, *, do: str, interface: str = "eth0", since: int = 0) -> di
     `discard` keeps nothing from now on, for a lab that stays.
     """
     if do == "start":
-        capture = agent.state["capture"] = Capture(interface)
-        agent.watch(capture.socket.fileno(), capture.drain)
+        agent.state["capture"] = Capture(agent, interface)
         return None
     capture = agent.state["capture"]
     if do == "discard":

@@ -42,11 +42,18 @@ def end(bystanders: frozenset[int] = frozenset()) -> list[int]:
     return left
 
 
-def _left(bystanders: frozenset[int]) -> list[int]:
+def any_child() -> bool:
+    """Whether this process has a child, living or not yet waited for; without one it has no descendants."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return []  # without children there are no descendants
+        return False
+    return True
+
+
+def _left(bystanders: frozenset[int]) -> list[int]:
+    if not any_child():
+        return []
     # One whose parent ends while /proc is read can be missing from the first look; then it is ours in the second.
     return list(_descendants(bystanders)) or list(_descendants(bystanders))
 

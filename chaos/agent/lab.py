@@ -1,21 +1,30 @@
 """A lab's process: makes the network namespaces, links them, and is the agent of each node until its end.
 
-Everything is made in place and nothing is ever unmade: when this process (pid 1 of the lab's pid namespace) ends,
-the kernel ends its children, and the last process of a namespace takes interfaces, routes, rules, mounts along.
-One process for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
+Everything is made in place and nothing is ever unmade: when this process (pid 1 of its own pid namespace) leaves the
+namespaces that it has made, the kernel takes them down, with their interfaces, routes, rules and mounts. One process
+for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
+
+For the same reason a process serves one lab after another. Between two of them it is what it was when it was forked:
+back in its own namespaces, without children, threads and descriptors that it did not have then. One that is not ends,
+and whatever is left of its lab with it; the host asks for a new one.
+
+    host -> lab     SPEC as JSON, with a descriptor for each agent (SCM_RIGHTS)
+    lab -> host     {"ready": true}, or {"error": text} and the end
+    lab -> host     {"rest": true}: the host has hung up on the agents, and the next lab may come
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import socket
+import threading
 import traceback
+from collections.abc import Sequence
 from typing import NoReturn, TypedDict
 
-from chaos.agent import kernel
+from chaos.agent import descendants, kernel
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent, Loop
 
@@ -62,46 +71,111 @@ class Spec(TypedDict):
 
 
 RUN = "/run/connect-chaos"
-OWN = (("mnt", kernel.CLONE_NEWNS), ("uts", kernel.CLONE_NEWUTS))
+NAMESPACES = (("net", kernel.CLONE_NEWNET), ("mnt", kernel.CLONE_NEWNS), ("uts", kernel.CLONE_NEWUTS))
 WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
 OWN_TABLE = ("net/ipv4/tcp_child_ehash_entries", "1024")
 """A new namespace's TCP connections are in a table of its own, of this size (Linux 6.1). In the host's, shared by all,
 each look at the sockets of a lab and each end of a namespace walks hundreds of thousands of buckets."""
+LONGEST, MOST = 1 << 18, 64
+"""Bytes and descriptors of a request."""
 
 
-def start(spec: Spec, fds: list[int]) -> NoReturn:
-    """Build the lab, say so on the first descriptor, and serve until the host hangs up. Never returns."""
-    status = socket.socket(fileno=fds[0])
+def start(status: socket.socket) -> NoReturn:
+    """Serve the labs that the host asks for on this socket, one after another. Never returns."""
     try:
         kernel.name_process("lab")
-        private_mounts(spec["etc"])
-        namespaces = make_namespaces(spec["nodes"])
-        build(spec, namespaces)
-        loop = Loop()
-        loop.watch(fds[0], loop.leave)
-        for node, fd in zip(spec["nodes"], fds[1:], strict=True):
-            Agent(node["name"], fd, loop, Place(node, namespaces[node["name"]]))
-        gc.freeze()
-        status.send(b'{"ready":true}\n')
-        loop.run()
+        base = Base()
+        while (asked := request(status)) is not None:
+            with Lab(*asked) as lab:
+                status.send(b'{"ready":true}')
+                lab.loop.run()
+            base.back()
+            if not base.is_all():
+                break
+            status.send(b'{"rest":true}')
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{error} ({os.path.basename(where.filename)}:{where.lineno})"
-        status.send(json.dumps({"error": text}).encode() + b"\n")
+        with contextlib.suppress(OSError):  # nobody is there to hear it
+            status.send(json.dumps({"error": text}).encode())
     finally:
         os._exit(0)
 
 
+def request(control: socket.socket) -> tuple[bytes, list[int]] | None:
+    """The next message on a SOCK_SEQPACKET socket of the host's, and its descriptors; None when the host has gone."""
+    try:
+        message, fds, _, _ = socket.recv_fds(control, LONGEST, MOST)
+    except ConnectionResetError:
+        return None
+    return (message, fds) if message else None
+
+
+class Base:
+    """What this process is when it is no lab: namespaces of its own, with a /proc of its own pids, and nothing else."""
+
+    def __init__(self) -> None:
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)  # one must own a namespace to come back to it
+        with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
+            kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        self._namespaces = [(_opened(name), flag) for name, flag in NAMESPACES]
+        self._descriptors = _descriptors()
+
+    def back(self) -> None:
+        """Leave the lab's namespaces, which end with that, and end whatever still runs in them."""
+        descendants.end()
+        kernel.unshare(kernel.CLONE_FS)  # as Place.enter does
+        for fd, flag in self._namespaces:
+            kernel.setns(fd, flag)
+
+    def is_all(self) -> bool:
+        """Whether nothing is left of the lab: no child, no thread, no descriptor."""
+        return threading.active_count() == 1 and _descriptors() == self._descriptors and not descendants.any_child()
+
+
+def _opened(name: str) -> int:
+    return os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _descriptors() -> list[str]:
+    return os.listdir("/proc/self/fd")  # the one by which it is read is the same each time
+
+
+class Lab:
+    """The namespaces of a lab, and the agents of its nodes, which serve in `loop`; all gone when it is left."""
+
+    def __init__(self, asked: bytes, fds: Sequence[int]) -> None:
+        spec: Spec = json.loads(asked)
+        self.loop = Loop()
+        self._agents: list[Agent] = []
+        self._places: list[Place] = []
+        private_mounts(spec["etc"])
+        namespaces = make_namespaces(spec["nodes"])
+        build(spec, namespaces)
+        for node, fd in zip(spec["nodes"], fds, strict=True):
+            place = Place(node, namespaces[node["name"]])
+            self._places.append(place)
+            self._agents.append(Agent(node["name"], fd, self.loop, place))
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for agent in self._agents:
+            agent.close()
+        for place in self._places:
+            place.close()
+        self.loop.close()
+
+
 def private_mounts(etc: dict[str, str]) -> None:
-    """A mount namespace with a tmpfs on /run, which hides the host's name services, and a /proc of our own pids.
+    """A mount namespace with a tmpfs on /run, which hides the host's name services.
 
     etc: files of /etc that say how names are looked up, by name.
     """
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64m")
     os.mkdir(RUN)
-    with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
-        kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     for name, text in etc.items():
         _replace(f"/etc/{name}", f"{RUN}/{name}", text)
 
@@ -124,7 +198,7 @@ def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
     for node in nodes:
         kernel.write_sysctl(*OWN_TABLE)  # of the namespace that we are in, for the next
         kernel.unshare(kernel.CLONE_NEWNET)
-        made[node["name"]] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        made[node["name"]] = _opened("net")
         with Netlink() as netlink:
             netlink.set_up("lo")
         for name, value in node["sysctls"]:
@@ -204,11 +278,16 @@ class Place:
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
         kernel.sethostname(node["name"])
         _replace("/etc/hosts", f"{RUN}/hosts.{node['name']}", node["hosts"])
-        own = [(os.open(f"/proc/self/ns/{name}", os.O_RDONLY), flag) for name, flag in OWN]
-        self._namespaces = [(network, kernel.CLONE_NEWNET), *own]
+        self._namespaces = [(network, kernel.CLONE_NEWNET)]
+        self._namespaces += [(_opened(name), flag) for name, flag in NAMESPACES[1:]]
 
     def enter(self) -> None:
         """A thread of ours shares our root and working directory, and whoever shares them cannot change its mounts."""
         kernel.unshare(kernel.CLONE_FS)
         for fd, flag in self._namespaces:
             kernel.setns(fd, flag)
+
+    def close(self) -> None:
+        """Let go of them."""
+        for fd, _ in self._namespaces:
+            os.close(fd)

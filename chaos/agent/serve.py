@@ -4,11 +4,11 @@
     agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}
                     {"child": 3, "event": ...}  or  {"child": 3, "ended": STATUS}
 
-An agent never waits for anything but its selector, which the agents of one process share (a lab's nodes in the netns
+An agent never waits for anything but its loop, which the agents of one process share (a lab's nodes in the netns
 backend; a container has an agent of its own). What takes long is plain blocking code in a child, joined to the agent by
 a socket pair of JSON lines; the agent only passes the lines on. A child is a thread (the wire, our listener, the socket
 client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). When
-the host goes away, the process ends, and its children with it (PR_SET_PDEATHSIG).
+the host hangs up on an agent, all agents of the process have served, and their children end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gc
 import importlib
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import stat
@@ -27,7 +27,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from chaos.agent import kernel
 
@@ -37,6 +37,9 @@ PATIENCE = 0.5
 """Seconds for a thread to end in."""
 SWITCH = 0.0005
 """Seconds after which a thread that relays gets its turn, whatever the others compute (Python's own: 5 ms)."""
+
+encoded: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+decoded: Callable[[str], Any] = json.JSONDecoder().decode
 
 
 class OperationFailed(Exception):
@@ -55,7 +58,7 @@ class Lines:
         self._rest = b""
 
     def write(self, message: Any) -> None:
-        data = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        data = memoryview(encoded(message).encode() + b"\n")
         while data:
             data = data[os.write(self.writer, data) :]
 
@@ -65,7 +68,7 @@ class Lines:
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [decoded(line.decode()) for line in lines]
 
     def receive(self) -> bytes:
         """One read(2); nothing at the end of the stream."""
@@ -88,6 +91,13 @@ class HostLines(Lines):
         data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 8)
         self.handed_over += fds
         return data
+
+    def close(self) -> None:
+        """Hang up, and let go of what was handed over and not taken."""
+        if self._socket is not None:
+            self._socket.close()
+        for fd in self.handed_over:
+            os.close(fd)
 
 
 class Pipe(Lines):
@@ -153,46 +163,62 @@ class Home(Protocol):
         """Have what this process does from now on happen there, and what it starts be there."""
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """State of an agent that holds something open."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Loop:
-    """One selector for all agents of a process."""
+    """One epoll(7) for all agents of a process."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._agents: list[Agent] = []
-
-    def join(self, agent: Agent) -> None:
-        """Serve this agent, too."""
-        self._agents.append(agent)
-
-    def leave(self) -> NoReturn:
-        """End, and every child process before: one that is waited for has its processor time accounted for."""
-        for agent in self._agents:
-            for child in agent.children.values():
-                child.kill()
-                if child.is_process:
-                    child.await_end()
-        os._exit(0)
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._place: Home | None = None
+        self._over = False
 
     def run(self) -> None:
-        """Serve without end."""
+        """Serve until `end`."""
         sys.setswitchinterval(SWITCH)
-        while True:
-            for key, _ in self._selector.select():
-                if self._selector.get_map().get(key.fd) is key:  # not closed by a request of the same round
-                    key.data()
+        while not self._over:
+            ready = [(fd, self._callbacks[fd]) for fd, _ in self._epoll.poll()]
+            for fd, callback in ready:
+                if self._callbacks.get(fd) is callback:  # not closed by a request of the same round
+                    callback()
+
+    def end(self) -> None:
+        """Have `run` return after this round."""
+        self._over = True
+
+    def be_in(self, place: Home) -> None:
+        """Enter a node's namespaces, unless this process is in them."""
+        if self._place is not place:
+            self._place = None  # in none for certain, if it fails
+            place.enter()
+            self._place = place
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back when the descriptor can be read."""
-        self._selector.register(fd, selectors.EVENT_READ, callback)
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, select.EPOLLIN)
 
     def unwatch(self, fd: int) -> None:
         """Call back no more."""
-        self._selector.unregister(fd)
+        del self._callbacks[fd]
+        self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._epoll.close()
 
     def close_all(self) -> None:
         """In a forked child: the hosts' lines, captures and other children are none of its business."""
-        for key in list(self._selector.get_map().values()):
-            os.close(key.fd)
+        self.close()
+        for fd in self._callbacks:
+            os.close(fd)
 
 
 class Agent:
@@ -205,8 +231,8 @@ class Agent:
         reader, writer = fd if isinstance(fd, tuple) else (fd, fd)
         self._host = HostLines(reader, writer)
         self._loop, self._home = loop, home
+        self._operations: dict[str, Callable[..., Any]] = {}
         self._count = 0
-        loop.join(self)
         loop.watch(reader, self._serve)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
@@ -288,7 +314,7 @@ class Agent:
         try:
             self._host.write(message)
         except (BrokenPipeError, ConnectionResetError):
-            self._loop.leave()  # the host went away, as in _serve
+            self._loop.end()  # the host went away, as in _serve
 
     def _bury(self, child: Child) -> int:
         self.unwatch(child.socket.fileno())
@@ -301,19 +327,40 @@ class Agent:
         except ConnectionResetError:
             requests = None
         if requests is None:
-            self._loop.leave()
+            self._loop.end()
+            return
         if self._home is not None:
-            self._home.enter()
+            self._loop.be_in(self._home)
         for request in requests:
             self._answer(request)
 
     def _answer(self, request: dict[str, Any]) -> None:
         try:
-            operation = importlib.import_module(f"chaos.agent.{request['op']}")
-            answer = {"id": request["id"], "result": operation.run(self, **request["args"])}
+            answer = {"id": request["id"], "result": self._operation(request["op"])(self, **request["args"])}
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
         self._say(answer)
+
+    def _operation(self, name: str) -> Callable[..., Any]:
+        """`run` of the module of this name."""
+        if name not in self._operations:
+            self._operations[name] = importlib.import_module(f"chaos.agent.{name}").run
+        return self._operations[name]
+
+    def reset(self) -> None:
+        """End every child, and forget all state, as if nothing had been asked of this agent yet."""
+        for number in list(self.children):
+            self.end(number)
+        for kept in self.state.values():
+            if isinstance(kept, Closing):
+                kept.close()
+        self.state.clear()
+
+    def close(self) -> None:
+        """Reset it and hang up."""
+        self.reset()
+        self.unwatch(self._host.reader)
+        self._host.close()
 
 
 def _do(work: Callable[[Pipe], None], pipe: Pipe) -> int:
@@ -356,8 +403,10 @@ def main(node: str = "node") -> None:
     os.dup2(null, 0)
     os.dup2(2, 1)
     loop = Loop()
-    Agent(node, (reader, writer), loop)
+    agent = Agent(node, (reader, writer), loop)
     loop.run()
+    agent.reset()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The session's process: it forks labs, so that a lab costs a fork and not the start of an interpreter.
+"""The session's process: it forks the processes of labs, so that one costs a fork and not the start of an interpreter.
 
     host process --(socket)-- keeper, which waits
                                +- zygote: pid 1 of the session's pid namespace
@@ -9,8 +9,7 @@ ended (a pidfd tells, whatever thread started it and whoever inherited the socke
 PR_SET_PDEATHSIG, and the end of a pid namespace's pid 1 is the end of the namespace. As an ordinary user the session
 lives in a user namespace of its own; root needs none.
 
-One request is one message on a SOCK_SEQPACKET socket: the lab as JSON, with one file descriptor for the lab's
-status and one for each agent (SCM_RIGHTS).
+One request is one message on a SOCK_SEQPACKET socket, with the socket of the new process (SCM_RIGHTS).
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def enter_namespaces() -> None:
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a lab for each request; reap the labs that have ended; end with the host's socket."""
+    """Fork a process for each request; reap those that have ended; end with the host's socket."""
     for name in sorted(os.listdir(os.path.dirname(__file__))):
         if name.endswith(".py") and not name.startswith("__"):
             importlib.import_module(f"chaos.agent.{name[:-3]}")
@@ -83,22 +82,13 @@ def serve(control: socket.socket) -> None:
             wake.recv(4096)
             kernel.reap()
         if control in readable:
-            message, fds = _request(control)
-            _fork_lab(json.loads(message), fds, own_pid_ns, (control, wake, woken))
+            request = lab.request(control)
+            if request is None:
+                os._exit(0)  # the host's end is this process's end
+            _fork_lab(request[1], own_pid_ns, (control, wake, woken))
 
 
-def _request(control: socket.socket) -> tuple[bytes, list[int]]:
-    """The next request; the host's end is this process's end."""
-    try:
-        message, fds, _, _ = socket.recv_fds(control, 1 << 18, 64)
-    except ConnectionResetError:
-        message, fds = b"", []
-    if not message:
-        os._exit(0)
-    return message, fds
-
-
-def _fork_lab(spec: lab.Spec, fds: list[int], own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:
+def _fork_lab(fds: list[int], own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     try:
         if os.fork() == 0:
@@ -107,7 +97,8 @@ def _fork_lab(spec: lab.Spec, fds: list[int], own_pid_ns: int, ours: tuple[socke
             kernel.die_with_parent()
             for sock in ours:
                 sock.close()
-            lab.start(spec, fds)
+            os.close(own_pid_ns)
+            lab.start(socket.socket(fileno=fds[0]))
     finally:
         kernel.setns(own_pid_ns, kernel.CLONE_NEWPID)
         for fd in fds:

@@ -1,6 +1,7 @@
 """The embedded backend: every service is a Linux network namespace. Needs no Docker, works as root and unprivileged.
 
-`Netns` is a session: one zygote process (chaos/agent/zygote.py) from which labs are forked. Addresses:
+`Netns` is a session: one zygote process (chaos/agent/zygote.py) from which the processes of labs are forked; one
+serves many labs in turn (chaos/agent/lab.py), and a lab's namespaces are always new. Addresses:
 
     node i   198.18.i.2/32, 2001:db8:0:i::2/128 on eth0      routed: each peer by a host route through the router
     router   198.18.i.1,    2001:db8:0:i::1     on to-NAME   direct: all on one bridge, each peer by a link route
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos import command, packages, toxiproxy
 from chaos.backends import names as naming
@@ -60,6 +61,8 @@ COMMON: list[tuple[str, str]] = [
 AT_ONCE = 16
 """Labs that end together. The kernel holds the lock of all network namespaces while it takes some of them down, and
 whoever builds a lab waits for it: once for many is shorter than once for each."""
+REST = 0.05
+"""Seconds for which it is better to wait for a process that ends a lab than to fork one more."""
 FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
@@ -83,6 +86,7 @@ class Netns:
         self._compression = Compression()
         self._alive = 0
         self._over: list[ExitStack] = []
+        self._resting: list[socket.socket] = []
         self._answers = Answers()
 
     def __enter__(self) -> Netns:
@@ -105,8 +109,8 @@ class Netns:
         """Hang up and wait until the kernel has ended every process of the session."""
         self._compression.close()
         self._bury()
-        if self._control is not None:
-            self._control.close()
+        for status in (*self._resting, *([self._control] if self._control is not None else [])):
+            status.close()
         if self._process is not None:
             command.await_end(self._process, START)  # killed, the keeper takes the zygote along
 
@@ -169,8 +173,8 @@ class Netns:
         return toxiproxy.server()
 
     def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
-        status, theirs = socket.socketpair()
-        stack.callback(status.close)
+        status = self._process_of_a_lab()
+        stack.callback(self._resting.append, status)
         pairs = [socket.socketpair() for _ in spec["nodes"]]
         channels = {}
         for node, (ours, _) in zip(spec["nodes"], pairs, strict=True):
@@ -178,35 +182,59 @@ class Netns:
             channels[node["name"]] = channel = Channel(node["name"], fd, fd)
             stack.callback(channel.close)
         try:
-            fds = [theirs.fileno(), *(pair[1].fileno() for pair in pairs)]
-            with self._lock:
-                if self._control is None:
-                    raise LabError("the netns session is not running")
-                socket.send_fds(self._control, [json.dumps(spec).encode()], fds)
-        except OSError as error:
-            raise LabError(f"the netns session is gone: {error}") from error
+            socket.send_fds(status, [json.dumps(spec).encode()], [theirs.fileno() for _, theirs in pairs])
+            message = _heard(status)
+        except OSError:
+            message = None
         finally:
-            for sock in (theirs, *(pair[1] for pair in pairs)):
-                sock.close()
-        try:
-            _await_ready(status)
-        except EOFError:
+            for _, theirs in pairs:
+                theirs.close()
+        if message is None:
             alive = self._process is not None and self._process.poll() is None
             died = "a lab's first process died" if alive else "the netns session died"
-            raise LabError(f"{died} while a lab was starting") from None
+            raise LabError(f"{died} while a lab was starting")
+        if "error" in message:
+            raise LabError(f"a lab could not be built: {message['error']}")
         return channels
 
+    def _process_of_a_lab(self) -> socket.socket:
+        """The socket of a process that is to be a lab: of one whose last lab has ended, or of a new one."""
+        with self._lock:
+            if self._control is None:
+                raise LabError("the netns session is not running")
+            if (status := self._rested()) is not None:
+                return status
+            status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                try:
+                    socket.send_fds(self._control, [b"lab"], [theirs.fileno()])
+                except OSError as error:
+                    status.close()
+                    raise LabError(f"the netns session is gone: {error}") from error
+            return status
 
-def _await_ready(status: socket.socket) -> None:
-    """EOFError when whoever builds the lab has died."""
+    def _rested(self) -> socket.socket | None:
+        """A process that says that it is at rest, waited for a little while any is on its way; who has died is gone."""
+        while self._resting and readable((status.fileno() for status in self._resting), REST):
+            status = next(status for status in self._resting if readable([status.fileno()], 0.0))
+            self._resting.remove(status)
+            said = _heard(status)
+            if said is not None and "rest" in said:
+                return status
+            status.close()
+        return None
+
+
+def _heard(status: socket.socket) -> Mapping[str, Any] | None:
+    """What a lab's process says next; None when it has died. LabError when it takes too long."""
     if not readable([status.fileno()], START):
         raise LabError(f"a lab was not ready within {START:g} s")
-    answer = status.recv(4096)
-    if not answer:
-        raise EOFError
-    message = json.loads(answer)
-    if "error" in message:
-        raise LabError(f"a lab could not be built: {message['error']}")
+    try:
+        answer = status.recv(4096)
+    except ConnectionResetError:
+        answer = b""
+    found: Mapping[str, Any] | None = json.loads(answer) if answer else None
+    return found
 
 
 def _why_not(answer: bytes) -> str:
