@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from chaos.agent.netlink import Netlink
 
 NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
+TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 18, 20, 21
+PORTS, QUEUES = struct.Struct("!HH"), struct.Struct("=II")
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE = 19, 20, 2
 SO_ATTACH_FILTER, BPF_RET = 26, 0x06
 
@@ -42,14 +43,15 @@ class Socket:
 
 
 def sockets(netlink: Netlink, states: int = CONNECTIONS) -> Iterator[Socket]:
-    """Every TCP socket of both families in one of these states (a bit mask, 1 << state)."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, states) + bytes(48)
-        for message in netlink.dump(SOCK_DIAG_BY_FAMILY, request):
-            state = message[1]
-            sport, dport = struct.unpack_from("!HH", message, 4)
-            rqueue, wqueue = struct.unpack_from("=II", message, 56)
-            yield Socket(message[0], STATES[state], sport, dport, rqueue, wqueue, message[4:52])
+    """Every TCP socket of both families in one of these states (a bit mask, 1 << state).
+
+    TCPDIAG_GETSOCK is the older of the two requests, and the one that both families answer at once (net/ipv4/inet_diag.c,
+    inet_diag_dump_compat()).
+    """
+    for message in netlink.dump(TCPDIAG_GETSOCK, struct.pack("=BBBB48xII", socket.AF_INET, 0, 0, 0, states, 0)):
+        sport, dport = PORTS.unpack_from(message, 4)
+        rqueue, wqueue = QUEUES.unpack_from(message, 56)
+        yield Socket(message[0], STATES[message[1]], sport, dport, rqueue, wqueue, message[4:52])
 
 
 def destroy(netlink: Netlink, found: Socket) -> bool:

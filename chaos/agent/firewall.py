@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-
-from chaos.agent.serve import FAILED, MISSING, Agent, OperationFailed
-
-TIMEOUT = 20.0
+from chaos.agent import nftables, spawned
+from chaos.agent.serve import FAILED, Agent, OperationFailed
 
 
 def run(agent: Agent, *, tool: str, do: str, rules: list[list[str]], table: str = "filter") -> list[int] | None:
     """`tool` is iptables or ip6tables; a rule is [chain, argument, ...] and carries a comment that is its own.
 
-    `add` and `delete` go through TOOL-restore --noflush; `count` returns the packets that each rule has matched.
+    `add` goes through TOOL-restore --noflush. `count` returns the packets that each rule has matched; it and `delete`
+    ask the kernel (nftables.py), or TOOL-save and TOOL-restore where iptables keeps its rules elsewhere.
     """
+    if do == "add":
+        _restore(tool, table, "-A", rules)
+        return None
+    comments = [_comment(rule) for rule in rules]
+    there = {rule.comment: rule for rule in nftables.found(tool, table, comments)}
     if do == "count":
-        return _count(tool, table, rules)
-    letter = {"add": "-A", "delete": "-D"}[do]
-    lines = [f"*{table}", *(f"{letter} {' '.join(map(_quoted, rule))}" for rule in rules), "COMMIT", ""]
-    _run([f"{tool}-restore", "--noflush"], "\n".join(lines))
+        packets = {comment: rule.packets for comment, rule in there.items()} or _saved(tool, table)
+        return [packets.get(comment, 0) for comment in comments]
+    if there:
+        nftables.delete(tool, table, there.values())
+    rest = [rule for rule in rules if _comment(rule) not in there]
+    if rest:
+        _restore(tool, table, "-D", rest)
     return None
+
+
+def _comment(rule: list[str]) -> str:
+    return rule[rule.index("--comment") + 1]
+
+
+def _restore(tool: str, table: str, letter: str, rules: list[list[str]]) -> None:
+    lines = [f"*{table}", *(f"{letter} {' '.join(map(_quoted, rule))}" for rule in rules), "COMMIT", ""]
+    text = "\n".join(lines)
+    try:
+        spawned.output([f"{tool}-restore", "--noflush"], text)
+    except OperationFailed as failed:
+        if failed.error["kind"] == FAILED:
+            failed.error["stderr"] = f"{failed.error['stderr']}\n{text}".strip()
+        raise
 
 
 def _quoted(argument: str) -> str:
@@ -28,20 +48,11 @@ def _quoted(argument: str) -> str:
     return f'"{argument}"' if " " in argument else argument
 
 
-def _count(tool: str, table: str, rules: list[list[str]]) -> list[int]:
-    packets: dict[str, int] = {}
-    for line in _run([f"{tool}-save", "-c", "-t", table], "").splitlines():
-        words = shlex.split(line)
+def _saved(tool: str, table: str) -> dict[str, int]:
+    """The counters by comment, as `[packets:bytes] -A CHAIN ... --comment NAME ...` has them."""
+    found: dict[str, int] = {}
+    for line in spawned.output([f"{tool}-save", "-c", "-t", table]).splitlines():
+        words = line.split()
         if line.startswith("[") and "--comment" in words:
-            packets[words[words.index("--comment") + 1]] = int(words[0][1:].partition(":")[0])
-    return [packets.get(rule[rule.index("--comment") + 1], 0) for rule in rules]
-
-
-def _run(argv: list[str], stdin: str) -> str:
-    try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except FileNotFoundError:
-        raise OperationFailed(kind=MISSING, tool=argv[0]) from None
-    if done.returncode:
-        raise OperationFailed(kind=FAILED, argv=argv, status=done.returncode, stderr=f"{done.stderr}\n{stdin}".strip())
-    return done.stdout
+            found[words[words.index("--comment") + 1].strip('"')] = int(words[0][1:].partition(":")[0])
+    return found

@@ -27,9 +27,10 @@ def run(
     with Netlink() as netlink:
         netlink.flush_addresses(interface)
         netlink.flush_routes(interface)
-        for address, prefix in addresses:
-            netlink.address(interface, address, prefix)
-        for destination, via in routes:
-            netlink.route(destination, interface, via=via)
-        if wire:
-            build_wire(netlink, [interface])
+        with netlink.together():
+            for address, prefix in addresses:
+                netlink.address(interface, address, prefix)
+            for destination, via in routes:
+                netlink.route(destination, interface, via=via)
+            if wire:
+                build_wire(netlink, [interface])

@@ -23,8 +23,6 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 1, 15
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
 
-WRITE_ONLY = ("net/ipv4/route/flush",)
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -109,11 +107,11 @@ def write_sysctl(name: str, value: str) -> bool:
     (net/ipv6/addrconf.c, addrconf_disable_ipv6: restart_syscall()), which one that is being taken down holds for long.
     """
     try:
-        fd = os.open(f"/proc/sys/{name}", os.O_RDWR if name not in WRITE_ONLY else os.O_WRONLY)
+        fd = os.open(f"/proc/sys/{name}", os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        if name in WRITE_ONLY or os.read(fd, 4096).split() != value.encode().split():
+        if os.read(fd, 4096).split() != value.encode().split():
             os.pwrite(fd, value.encode(), 0)
     finally:
         os.close(fd)

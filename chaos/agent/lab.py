@@ -211,11 +211,11 @@ def build(spec: Spec, namespaces: dict[str, int]) -> None:
     hub = spec["wire"] or spec["bridged"]
     if hub:
         kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)
-        with Netlink() as netlink:
+        with Netlink() as netlink, netlink.together():
             _build_hub(netlink, spec, namespaces)
     for link in spec["links"]:
         kernel.setns(namespaces[link["node"]], kernel.CLONE_NEWNET)
-        with Netlink() as netlink:
+        with Netlink() as netlink, netlink.together():
             _build_node(netlink, link, [route for route in spec["routes"] if route["node"] == link["node"]])
     if hub:
         kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)

@@ -12,11 +12,16 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
+HEADER, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
+FLAGS, ERROR = struct.Struct("=H"), struct.Struct("=i")
+BUFFER = 1 << 14
+"""Bytes of a read: the kernel makes its answers to a dump as large as it has seen us read (af_netlink.c)."""
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 18, 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -45,19 +50,35 @@ def attribute(kind: int, value: bytes | str | int) -> bytes:
         value = value.encode() + b"\0"
     elif isinstance(value, int):
         value = struct.pack("=I", value)
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+    return ATTRIBUTE.pack(4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """The attributes of a message's tail, by kind; of a repeated kind the last."""
-    found: dict[int, bytes] = {}
-    while len(data) >= 4:
-        size, kind = struct.unpack_from("=HH", data)
+    return dict(_attributes(data))
+
+
+def elements(data: bytes) -> Iterator[bytes]:
+    """The values of a list, whose attributes are of one kind."""
+    return (value for _, value in _attributes(data))
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        size, kind = ATTRIBUTE.unpack_from(data, at)
         if size < 4:
             break
-        found[kind & 0x3FFF] = data[4:size]
+        yield kind & 0x3FFF, data[at + 4 : at + size]
+        at += (size + 3) & ~3
+
+
+def parsed(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(type, sequence number, payload) of the netlink messages of one read."""
+    while len(data) >= 16:
+        size, kind, _, sequence, _ = HEADER.unpack_from(data)
+        yield kind, sequence, data[16:size]
         data = data[(size + 3) & ~3 :]
-    return found
 
 
 def packed(address: str) -> tuple[int, bytes]:
@@ -71,37 +92,71 @@ class Netlink:
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.bind((0, 0))
         self._sequence = 0
+        self._indexes: dict[str, int] = {}
+        self._together: list[tuple[bytes, str]] | None = None
 
     def __enter__(self) -> Netlink:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
+    def _message(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
-        header = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0)
-        self._socket.send(header + body)
+        return HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0) + body
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._flush()
+        self._socket.send(self._message(kind, flags, body))
 
     def _messages(self) -> Iterator[tuple[int, bytes]]:
-        data = self._socket.recv(1 << 17)
-        while len(data) >= 16:
-            size, kind, _, sequence, _ = struct.unpack_from("=IHHII", data)
+        """The answers to the last request that one read brings."""
+        for kind, sequence, payload in parsed(self._socket.recv(BUFFER)):
             if sequence == self._sequence:
-                yield kind, data[16:size]
-            data = data[(size + 3) & ~3 :]
+                yield kind, payload
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is requested inside goes to the kernel in few messages, and is done when this ends."""
+        self._together = []
+        try:
+            yield
+            self._flush()
+        finally:
+            self._together = None
 
     def request(self, kind: int, body: bytes, flags: int = 0, what: str = "") -> None:
-        """Send one request and wait for its acknowledgement."""
-        self._send(kind, NLM_F_ACK | flags, body)
-        for answer, payload in self._messages():
-            if answer == NLMSG_ERROR:
-                number = -struct.unpack_from("=i", payload)[0]
-                if number:
-                    raise OSError(number, f"{what or f'netlink request {kind}'}: {os.strerror(number)}")
-                return
+        """Send one request and wait for its acknowledgement; within `together`, later."""
+        message, what = self._message(kind, flags, body), what or f"netlink request {kind}"
+        if self._together is None:
+            self._await([(message, what)])
+        else:
+            self._together.append((message, what))
+
+    def _flush(self) -> None:
+        if self._together:
+            requests, self._together = self._together, []
+            self._await(requests)
+
+    def _await(self, requests: Sequence[tuple[bytes, str]]) -> None:
+        """Send them as one message. The kernel takes them in order, and acknowledges the last and what it refuses."""
+        last = bytearray(requests[-1][0])
+        FLAGS.pack_into(last, 6, FLAGS.unpack_from(last, 6)[0] | NLM_F_ACK)
+        self._socket.send(b"".join([*(message for message, _ in requests[:-1]), last]))
+        first = self._sequence - len(requests) + 1
+        while True:
+            for kind, sequence, payload in parsed(self._socket.recv(BUFFER)):
+                if kind == NLMSG_ERROR and sequence >= first:
+                    number = -ERROR.unpack_from(payload)[0]
+                    if number:
+                        raise OSError(number, f"{requests[sequence - first][1]}: {os.strerror(number)}")
+                    if sequence == self._sequence:
+                        return
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Every object of a dump request, without its netlink header."""
@@ -111,9 +166,16 @@ class Netlink:
                 if answer == NLMSG_DONE:
                     return
                 if answer == NLMSG_ERROR:
-                    number = -struct.unpack_from("=i", payload)[0]
+                    number = -ERROR.unpack_from(payload)[0]
                     raise OSError(number, f"netlink dump {kind}: {os.strerror(number)}")
                 yield payload
+
+    def index(self, name: str) -> int:
+        """The number of an interface. Raises OSError when there is none of this name."""
+        if name not in self._indexes:
+            self._flush()
+            self._indexes[name] = socket.if_nametoindex(name)
+        return self._indexes[name]
 
     # -- links
 
@@ -142,7 +204,7 @@ class Netlink:
 
         The sysctl addr_gen_mode says the same, and spins for the lock of all namespaces (kernel.write_sysctl).
         """
-        index = socket.if_nametoindex(name)
+        index = self.index(name)
         none = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
         spec = attribute(IFLA_AF_SPEC, attribute(socket.AF_INET6, none))
         if name != LOOPBACK:
@@ -164,13 +226,13 @@ class Netlink:
 
     def _state(self, name: str) -> int:
         """RFC 2863's operational state of a link."""
-        self._send(RTM_GETLINK, 0, _ifinfo(socket.if_nametoindex(name), 0, 0))
+        self._send(RTM_GETLINK, 0, _ifinfo(self.index(name), 0, 0))
         _, payload = next(self._messages())
         return attributes(payload[16:])[IFLA_OPERSTATE][0]
 
     def set_master(self, name: str, master: str) -> None:
         """ip link set NAME master MASTER."""
-        body = _ifinfo(socket.if_nametoindex(name), 0, 0) + attribute(IFLA_MASTER, socket.if_nametoindex(master))
+        body = _ifinfo(self.index(name), 0, 0) + attribute(IFLA_MASTER, self.index(master))
         self.request(RTM_NEWLINK, body, what=f"ip link set {name} master {master}")
 
     # -- addresses, routes, rules
@@ -178,13 +240,13 @@ class Netlink:
     def address(self, interface: str, address: str, prefix: int) -> None:
         """ip address add ADDRESS/PREFIX dev INTERFACE nodad."""
         family, raw = packed(address)
-        body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, socket.if_nametoindex(interface))
+        body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, self.index(interface))
         body += attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
         self.request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL, f"ip address add {address} dev {interface}")
 
     def flush_addresses(self, interface: str) -> None:
         """ip address flush dev INTERFACE: its connected routes, and those through it by a gateway, go too."""
-        index = socket.if_nametoindex(interface)
+        index = self.index(interface)
         for entry in list(self.dump(RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0))):
             if struct.unpack_from("=I", entry, 4)[0] == index:
                 with contextlib.suppress(OSError):  # a secondary address goes with its primary
@@ -192,7 +254,7 @@ class Netlink:
 
     def flush_routes(self, interface: str) -> None:
         """ip route flush table main dev INTERFACE, in both families."""
-        index = struct.pack("=I", socket.if_nametoindex(interface))
+        index = struct.pack("=I", self.index(interface))
         for family in (socket.AF_INET, socket.AF_INET6):
             for entry in list(self.dump(RTM_GETROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0))):
                 if entry[4] == RT_TABLE_MAIN and attributes(entry[12:]).get(RTA_OIF) == index:
@@ -211,7 +273,7 @@ class Netlink:
         length = len(packed(destination)[1]) * 8 if destination else 0
         table = table or RT_TABLE_MAIN
         body = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, RTPROT_STATIC, scope, RTN_UNICAST, 0)
-        body += attribute(RTA_OIF, socket.if_nametoindex(interface)) + attribute(RTA_TABLE, table)
+        body += attribute(RTA_OIF, self.index(interface)) + attribute(RTA_TABLE, table)
         body += attribute(RTA_PRIORITY, METRIC)
         if destination:
             body += attribute(RTA_DST, packed(destination)[1])

@@ -31,6 +31,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from chaos.agent import kernel
 
+READ = 1 << 16
+"""Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 MISSING = "missing"
 FAILED = "failed"
 PATIENCE = 0.5
@@ -72,7 +74,7 @@ class Lines:
 
     def receive(self) -> bytes:
         """One read(2); nothing at the end of the stream."""
-        return os.read(self.reader, 1 << 18)
+        return os.read(self.reader, READ)
 
 
 class HostLines(Lines):
@@ -88,7 +90,7 @@ class HostLines(Lines):
         """One recvmsg(2), which never reads beyond a message's descriptors."""
         if self._socket is None:
             return super().receive()
-        data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 8)
+        data, fds, _, _ = socket.recv_fds(self._socket, READ, 8)
         self.handed_over += fds
         return data
 

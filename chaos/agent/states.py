@@ -10,8 +10,8 @@ from chaos.agent import diag
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent, Pipe
 
-SHORTEST, LONGEST, SHARE = 0.002, 0.1, 8
-"""Seconds between two looks: an eighth of the time since the last change, within these bounds."""
+SHORTEST, LONGEST, SHARE = 0.002, 0.25, 4
+"""Seconds between two looks: a quarter of the time since the last change, within these bounds."""
 
 
 def run(agent: Agent, *, port: int) -> int:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from chaos.errors import CommandFailed, LabError, ToolMissing
 
 TIMEOUT = 30.0
+READ = 1 << 16
+"""Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 POLL = 0.005
 """Seconds between two looks at a condition that no agent tells of by itself."""
 INSTALL = {
@@ -30,6 +32,9 @@ INSTALL = {
     "toxiproxy": "pip install toxiproxy-python",
     "dnslib": "pip install dnslib",
 }
+
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+_decoded = json.JSONDecoder().decode
 
 
 def readable(fds: Iterable[int], timeout: float) -> bool:
@@ -53,6 +58,7 @@ class Channel:
         self._results: dict[int, Mapping[str, Any]] = {}
         self._events: dict[int, deque[Any]] = {}
         self._ended: dict[int, int] = {}
+        self._unheard: set[int] = set()
         self.dead = False
 
     def close(self) -> None:
@@ -64,7 +70,7 @@ class Channel:
         """Send a request, with descriptors for the operation to use; returns its number for `result`."""
         self._count += 1
         request = {"id": self._count, "op": operation, "args": arguments}
-        data = memoryview(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+        data = memoryview(_encoded(request).encode() + b"\n")
         try:
             if fds:
                 data = data[self._send_along(data, fds) :]
@@ -73,6 +79,10 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
         return self._count
+
+    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
+        """Send a request whose result is nothing; whoever takes in the answer is told of a failure."""
+        self._unheard.add(self.send(operation, arguments))
 
     def _send_along(self, data: memoryview, fds: Sequence[int]) -> int:
         """The beginning of a request with descriptors (SCM_RIGHTS); how much of it was sent."""
@@ -106,21 +116,27 @@ class Channel:
         if not data:
             raise self._died()
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._sort(json.loads(line))
+        failures = [failure for line in lines if (failure := self._sort(_decoded(line.decode())))]
+        if failures:
+            raise failures[0]
         return True
 
     def _receive(self) -> bytes | None:
         """What one read(2) brings: empty at the end of the stream, None when it was nothing for us."""
-        return os.read(self.reader, 1 << 18)
+        return os.read(self.reader, READ)
 
-    def _sort(self, message: Mapping[str, Any]) -> None:
+    def _sort(self, message: Mapping[str, Any]) -> LabError | None:
+        """Keep it for whoever asks; the failure of a request that nobody waits for is returned."""
+        if message.get("id") in self._unheard:
+            self._unheard.remove(message["id"])
+            return self._failure(message["error"]) if "error" in message else None
         if "id" in message:
             self._results[message["id"]] = message
         elif "ended" in message:
             self._ended[message["child"]] = message["ended"]
         else:
             self._events.setdefault(message["child"], deque()).append(message["event"])
+        return None
 
     def event(self, child: int, timeout: float) -> Any:
         """The next event of a child; None after `timeout` seconds. LabError when it has died or failed."""
@@ -201,7 +217,7 @@ class ChildOf:
         return self._channel.holds(self._number)
 
     def tell(self, message: Any) -> None:
-        self._channel.result(self._channel.send("child", {"number": self._number, "tell": message}))
+        self._channel.post("child", {"number": self._number, "tell": message})
 
     def stop(self, *, stop: bool) -> None:
         """SIGSTOP, or SIGCONT."""

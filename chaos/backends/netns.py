@@ -61,8 +61,8 @@ COMMON: list[tuple[str, str]] = [
 AT_ONCE = 16
 """Labs that end together. The kernel holds the lock of all network namespaces while it takes some of them down, and
 whoever builds a lab waits for it: once for many is shorter than once for each."""
-REST = 0.05
-"""Seconds for which it is better to wait for a process that ends a lab than to fork one more."""
+SPARE, REST = 3, 0.05
+"""Processes that end labs while one more is forked; with more of them, seconds to wait for the first."""
 FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
@@ -214,14 +214,20 @@ class Netns:
             return status
 
     def _rested(self) -> socket.socket | None:
-        """A process that says that it is at rest, waited for a little while any is on its way; who has died is gone."""
-        while self._resting and readable((status.fileno() for status in self._resting), REST):
-            status = next(status for status in self._resting if readable([status.fileno()], 0.0))
-            self._resting.remove(status)
-            said = _heard(status)
-            if said is not None and "rest" in said:
-                return status
-            status.close()
+        """One that says that it is at rest; who has died is forgotten.
+
+        With some of them ending labs it is better to wait for a moment than to fork one more.
+        """
+        while self._resting:
+            ready = [status for status in self._resting if readable([status.fileno()], 0.0)]
+            if not ready and (len(self._resting) < SPARE or not readable(map(socket.socket.fileno, self._resting), REST)):
+                return None
+            for status in ready[:1]:
+                self._resting.remove(status)
+                said = _heard(status)
+                if said is not None and "rest" in said:
+                    return status
+                status.close()
         return None
 
 
