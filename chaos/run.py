@@ -240,9 +240,9 @@ class Watch:
 
     def __init__(self, lab: AgentLab, case: Case) -> None:
         self._lab, self._case = lab, case
-        self._samplers = {node: lab.nodes[node].start("states", port=self._port(node)) for node in case.expect.states}
-        for sampler in self._samplers.values():
-            sampler.expect("ready")
+        self._sampled = {node: lab.nodes[node] for node in case.expect.states}
+        for name, node in self._sampled.items():
+            node.call("states", do="start", port=self._port(name))
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
         values = lab.nodes[case.setting.client].call("sysctl", read=[*names, PORTS])
         found = {name.rpartition("/")[2]: values[name] for name in names if name in values}
@@ -266,9 +266,7 @@ class Watch:
             queue = self._lab.nodes[node].call("queue", port=self._port(node), **path)
             if queue is not None:
                 self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
-        for sampler in self._samplers.values():
-            sampler.tell({"look": True})
-            sampler.expect("looked")
+        everywhere(self._sampled, "states", do="look")
 
     def _port(self, node: str) -> int:
         listen = self._case.setting.listen
@@ -295,7 +293,7 @@ class Watch:
             proxy=setting.target.node if setting.proxied else None,
             packets=packets,
             attempt=attempt,
-            states={node: self._log(node) for node in self._samplers},
+            states={node: _log(said) for node, said in everywhere(self._sampled, "states", do="stop").items()},
             queues=self._queues,
             kernel={node: Rise(self._before[node], after[node]) for node in after},
             ephemeral=self._ephemeral,
@@ -318,11 +316,9 @@ class Watch:
         of_type = conversation if setting.type == "stream" else datagrams
         return of_type(packets, client, targets, port, outcome.started_ns, until)
 
-    def _log(self, node: str) -> StateLog:
-        self._samplers[node].tell({"stop": True})
-        answer = self._samplers[node].next(10.0)
-        self._samplers[node].end()
-        return StateLog(tuple((time_ns, state) for time_ns, state in answer["seen"]), answer["gap_s"])
+
+def _log(said: Mapping[str, Any]) -> StateLog:
+    return StateLog(tuple((time_ns, state) for time_ns, state in said["seen"]), said["gap_s"])
 
 
 def _accept(each: Mapping[str, Any]) -> Accept:

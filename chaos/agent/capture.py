@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from chaos.agent.serve import Agent, encode
@@ -19,6 +20,7 @@ PACKET_OUTGOING = 4
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_TIMESTAMPNS = 35
 SNAP = 1 << 16
+STAMP = struct.Struct("=qq")
 
 
 class Capture:
@@ -29,6 +31,7 @@ class Capture:
         self.frames: list[tuple[int, bool, bytes]] = []
         self.lost = 0
         self.kept = True
+        self.heard: Callable[[], None] | None = None
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
@@ -41,7 +44,13 @@ class Capture:
         self.socket.close()
 
     def drain(self) -> None:
-        """Take what the kernel has queued."""
+        """Take what the kernel has queued, and tell whoever wants to know that there was something."""
+        known = len(self.frames)
+        self._take()
+        if self.heard is not None and len(self.frames) > known:
+            self.heard()
+
+    def _take(self) -> None:
         while True:
             try:
                 data, ancillary, _, address = self.socket.recvmsg(SNAP, 64)
@@ -51,7 +60,7 @@ class Capture:
                 if error.errno == errno.ENETDOWN:
                     continue  # told once when the link goes down; the socket goes on when it is up again
                 raise
-            seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
+            seconds, nanoseconds = STAMP.unpack_from(ancillary[0][2])
             if self.kept:
                 self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chaos.agent.kernel import read_file
 from chaos.agent.serve import Agent
 
 TABLES = ("netstat", "snmp", "snmp6")
@@ -14,7 +15,6 @@ def run(agent: Agent) -> list[str]:
 
 def _table(name: str) -> str:
     try:
-        with open(f"/proc/self/net/{name}", encoding="ascii") as file:
-            return file.read()
+        return read_file(f"/proc/self/net/{name}").decode("ascii")
     except FileNotFoundError:
         return ""

@@ -100,6 +100,18 @@ def checksum_in_software(interface: str) -> None:
         fcntl.ioctl(sock, SIOCETHTOOL, request)
 
 
+def read_file(path: str) -> bytes:
+    """All of a file of /proc, at the least cost."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(fd, 1 << 15):
+            parts.append(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts)
+
+
 def write_sysctl(name: str, value: str) -> bool:
     """Make /proc/sys/NAME (slashes, not dots) this value; False where this kernel does not have it.
 

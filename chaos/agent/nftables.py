@@ -1,9 +1,9 @@
 """The rules of iptables as nf_tables holds them: their counters read and themselves deleted, without starting iptables.
 
-iptables-nft, which most distributions call iptables, writes rules of nf_tables: a chain's matches as expressions, among
+iptables-nft, which most distributions call iptables, writes rules of nf_tables: a rule's matches as expressions, among
 them `counter`, and `match comment` with our own name for the rule (iptables-extensions(8), comment). A program that
-reads or deletes one costs 3 ms of a processor, a request to the kernel a thirtieth. Where iptables is the older one, the
-kernel has no such rules, and `found` says so by leaving them out.
+reads or deletes one costs 3 ms of a processor, a request to the kernel a thirtieth. Where iptables is the older one,
+the kernel has no such rules, and `found` says so by leaving them out.
 
 Layouts: include/uapi/linux/netfilter/{nfnetlink,nf_tables,nf_tables_compat,xt_comment}.h. Numbers are big-endian.
 """

@@ -1,7 +1,7 @@
 """An agent: a node's own, requests in, results and events out, one JSON object a line.
 
     host -> agent   {"id": 7, "op": "command", "args": {...}}
-    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}
+    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}; of id 0 only an error
                     {"child": 3, "event": ...}  or  {"child": 3, "ended": STATUS}
 
 An agent never waits for anything but its loop, which the agents of one process share (a lab's nodes in the netns
@@ -25,12 +25,15 @@ import socket
 import stat
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from chaos.agent import kernel
 
+UNANSWERED = 0
+"""The number of a request whose result nobody wants."""
 READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 MISSING = "missing"
@@ -60,17 +63,26 @@ class Lines:
         self._rest = b""
 
     def write(self, message: Any) -> None:
-        data = memoryview(encoded(message).encode() + b"\n")
+        self.pass_on(encoded(message).encode() + b"\n")
+
+    def pass_on(self, text: bytes) -> None:
+        """Write whole lines as they are."""
+        data = memoryview(text)
         while data:
             data = data[os.write(self.writer, data) :]
 
     def read(self) -> list[Any] | None:
         """The messages that one read(2) completes; None at the end of the stream."""
+        lines = self.lines()
+        return None if lines is None else [decoded(line.decode()) for line in lines]
+
+    def lines(self) -> list[bytes] | None:
+        """The same as they are."""
         data = self.receive()
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [decoded(line.decode()) for line in lines]
+        return lines
 
     def receive(self) -> bytes:
         """One read(2); nothing at the end of the stream."""
@@ -179,6 +191,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._alarms: dict[Callable[[], None], float] = {}
         self._place: Home | None = None
         self._over = False
 
@@ -186,10 +199,28 @@ class Loop:
         """Serve until `end`."""
         sys.setswitchinterval(SWITCH)
         while not self._over:
-            ready = [(fd, self._callbacks[fd]) for fd, _ in self._epoll.poll()]
+            ready = [(fd, self._callbacks[fd]) for fd, _ in self._epoll.poll(self._patience())]
             for fd, callback in ready:
                 if self._callbacks.get(fd) is callback:  # not closed by a request of the same round
                     callback()
+            if self._alarms:
+                self._ring()
+
+    def _patience(self) -> float | None:
+        """Seconds until the next alarm."""
+        return max(0.0, min(self._alarms.values()) - time.monotonic()) if self._alarms else None
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        for callback in [callback for callback, due in self._alarms.items() if due <= now]:
+            if self._alarms.pop(callback, None) is not None:  # not taken back by another one
+                callback()
+
+    def alarm(self, callback: Callable[[], None], seconds: float | None) -> None:
+        """Call back once, so many seconds from now and not when it was said before; None: not any more."""
+        self._alarms.pop(callback, None)
+        if seconds is not None:
+            self._alarms[callback] = time.monotonic() + seconds
 
     def end(self) -> None:
         """Have `run` return after this round."""
@@ -244,6 +275,10 @@ class Agent:
     def unwatch(self, fd: int) -> None:
         """Call back no more."""
         self._loop.unwatch(fd)
+
+    def alarm(self, callback: Callable[[], None], seconds: float | None) -> None:
+        """Call back once, so many seconds from now and not when it was said before; None: not any more."""
+        self._loop.alarm(callback, seconds)
 
     def handed_over(self) -> list[int]:
         """The descriptors that came with this request; the operation closes them."""
@@ -304,17 +339,20 @@ class Agent:
         if child.number not in self.children:
             return  # ended by a request of the same round
         try:
-            messages = child.lines.read()
+            lines = child.lines.lines()
         except ConnectionResetError:
-            messages = None
-        for message in messages or ():
-            self._say({"child": child.number, "event": message})
-        if messages is None:
+            lines = None
+        if lines is None:
             self._say({"child": child.number, "ended": self._bury(child)})
+        else:
+            self._pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in lines))
 
     def _say(self, message: Any) -> None:
+        self._pass_on(encoded(message).encode() + b"\n")
+
+    def _pass_on(self, lines: bytes) -> None:
         try:
-            self._host.write(message)
+            self._host.pass_on(lines)
         except (BrokenPipeError, ConnectionResetError):
             self._loop.end()  # the host went away, as in _serve
 
@@ -341,7 +379,8 @@ class Agent:
             answer = {"id": request["id"], "result": self._operation(request["op"])(self, **request["args"])}
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
-        self._say(answer)
+        if request["id"] != UNANSWERED or "error" in answer:
+            self._say(answer)
 
     def _operation(self, name: str) -> Callable[..., Any]:
         """`run` of the module of this name."""

@@ -39,7 +39,7 @@ def _status(argv: Sequence[str], files: Sequence[int]) -> int | None:
     """Its exit status; None when it had to be killed."""
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)]
     try:
-        pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setsigdef=IGNORED)
+        pid = os.posix_spawnp(argv[0], [*argv], os.environ, file_actions=actions, setsigdef=IGNORED)
     except FileNotFoundError:
         raise OperationFailed(kind=MISSING, tool=argv[0]) from None
     ended = os.pidfd_open(pid)

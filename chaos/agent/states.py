@@ -1,55 +1,78 @@
-"""Operation `states`: which states a node's connections to one port go through, sampled from the kernel."""
+"""Operation `states`: which states a node's connections to one port go through, as the kernel holds them."""
 
 from __future__ import annotations
 
-import select
 import time
+from collections.abc import Callable
 from typing import Any
 
 from chaos.agent import diag
 from chaos.agent.netlink import Netlink
-from chaos.agent.serve import Agent, Pipe
+from chaos.agent.serve import Agent
 
-SHORTEST, LONGEST, SHARE = 0.002, 0.25, 4
-"""Seconds between two looks: a quarter of the time since the last change, within these bounds."""
+SOON, LONGEST = 0.002, 0.25
+"""Seconds from a packet to the second look, and between two looks at most."""
 
 
-def run(agent: Agent, *, port: int) -> int:
-    """Start sampling; told {"stop": true} the child answers {"seen": [[time_ns, state], ...], "gap_s": seconds};
-    told {"look": true} it looks at once and answers {"looked": true}.
+def run(agent: Agent, *, do: str, port: int = 0) -> dict[str, Any] | None:
+    """`start` looking at the connections of a port; `look` once more, now.
 
-    `seen` holds each connection's changes of state in order of time; `gap_s` is the longest time between two looks,
-    so that a state which was not seen can be judged.
+    `stop` returns {"seen": [[time_ns, state], ...], "gap_s": seconds}: each connection's changes of state in order of
+    time, and the longest time between two looks, so that a state which was not seen can be judged.
     """
-    return agent.thread(lambda pipe: sample(port, pipe))
+    if do == "start":
+        agent.state["states"] = Sampler(agent, port)
+        return None
+    sampler: Sampler = agent.state["states"]
+    sampler.look()
+    if do == "look":
+        return None
+    sampler.close()
+    del agent.state["states"]
+    return {"seen": sampler.seen, "gap_s": sampler.gap_ns / 1e9}
 
 
-def sample(port: int, pipe: Pipe) -> None:
-    """Look often while states change, then less and less: a state that lasts is met, and a long wait costs little."""
-    seen: list[tuple[int, str]] = []
-    last: dict[bytes, str] = {}
-    changed = before = time.time_ns()
-    gap = 0
-    pipe.write({"ready": True})
-    with Netlink(diag.NETLINK_SOCK_DIAG) as netlink:
-        while True:
-            stop, _, _ = select.select([pipe.reader], [], [], period(time.time_ns() - changed))
-            now = time.time_ns()
-            for found in diag.sockets(netlink):
-                if port in (found.sport, found.dport) and last.get(found.identity[:36]) != found.state:
-                    last[found.identity[:36]] = found.state
-                    seen.append((now, found.state))
-                    changed = now
-            gap, before = max(gap, now - before), now
-            if stop:
-                pipe.write(report(seen, gap) if "stop" in pipe.next() else {"looked": True})
+class Sampler:
+    """Looks when the node has sent or received a packet, for that is when states change, and now and then.
 
+    The capture has a packet that comes in before TCP has it: a little later it is looked once more.
+    """
 
-def period(since_change_ns: int) -> float:
-    """Seconds until the next look."""
-    return min(LONGEST, max(SHORTEST, since_change_ns / 1e9 / SHARE))
+    def __init__(self, agent: Agent, port: int) -> None:
+        self.seen: list[tuple[int, str]] = []
+        self.gap_ns = 0
+        self._agent, self._port = agent, port
+        self._last: dict[bytes, str] = {}
+        self._before = time.time_ns()
+        self._netlink = Netlink(diag.NETLINK_SOCK_DIAG)
+        self._hear(self._moved)
+        self._look_again()
 
+    def _hear(self, callback: Callable[[], None] | None) -> None:
+        capture = self._agent.state.get("capture")  # the router has none
+        if capture is not None:
+            capture.heard = callback
 
-def report(seen: list[tuple[int, str]], gap_ns: int) -> dict[str, Any]:
-    """What was seen, and the largest hole between two looks in seconds."""
-    return {"seen": seen, "gap_s": gap_ns / 1e9}
+    def look(self) -> None:
+        """Take down what has changed."""
+        now = time.time_ns()
+        for found in diag.sockets(self._netlink):
+            connection = found.identity[:36]
+            if self._port in (found.sport, found.dport) and self._last.get(connection) != found.state:
+                self._last[connection] = found.state
+                self.seen.append((now, found.state))
+        self.gap_ns, self._before = max(self.gap_ns, now - self._before), now
+
+    def _moved(self) -> None:
+        self.look()
+        self._agent.alarm(self._look_again, SOON)
+
+    def _look_again(self) -> None:
+        self.look()
+        self._agent.alarm(self._look_again, LONGEST)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._agent.alarm(self._look_again, None)
+        self._hear(None)
+        self._netlink.close()

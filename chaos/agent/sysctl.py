@@ -11,8 +11,7 @@ def run(agent: Agent, *, read: list[str] | None = None, write: list[tuple[str, s
     before: dict[str, str] = {}
     for name in [*(read or ()), *(name for name, _ in write or ())]:
         try:
-            with open(f"/proc/sys/{name}", encoding="ascii") as file:
-                before[name] = file.read().strip()
+            before[name] = kernel.read_file(f"/proc/sys/{name}").decode("ascii").strip()
         except FileNotFoundError:
             continue
     for name, value in write or ():

@@ -141,6 +141,9 @@ class FakeAgent:
         self.neighbours.clear()
         return 0
 
+    def _states(self, do: str, **_: Any) -> dict[str, Any] | None:
+        return {"seen": [], "gap_s": 0.0} if do == "stop" else None
+
     def _capture(self, do: str, since: int = 0, **_: Any) -> dict[str, Any] | None:
         if do == "start":
             return None
@@ -226,8 +229,6 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "count": lambda agent, _: {"counted": agent.matched},
     "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
     "drain": lambda _, number: {"drained": number},
-    "look": lambda *_: {"looked": True},
-    "stop": lambda *_: {"seen": [], "gap_s": 0.0},
     "release": lambda *_: {"released": 1},
     "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
     "zone": lambda agent, zone: agent.serves(zone),
@@ -241,7 +242,6 @@ FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
     "wire": {"ready": True},
     "listener": {"ready": True},
     "answer": {"ready": True},
-    "states": {"ready": True},
     "occupy": {"ready": True},
     "crossing": {"ready": True},
     "program": {"ready": True},

@@ -33,6 +33,9 @@ INSTALL = {
     "dnslib": "pip install dnslib",
 }
 
+UNANSWERED = 0
+"""The number of a request whose result nobody wants (chaos/agent/serve.py)."""
+
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 _decoded = json.JSONDecoder().decode
 
@@ -58,7 +61,8 @@ class Channel:
         self._results: dict[int, Mapping[str, Any]] = {}
         self._events: dict[int, deque[Any]] = {}
         self._ended: dict[int, int] = {}
-        self._unheard: set[int] = set()
+        self._poll = select.poll()
+        self._poll.register(reader, select.POLLIN)
         self.dead = False
 
     def close(self) -> None:
@@ -69,7 +73,14 @@ class Channel:
     def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
         """Send a request, with descriptors for the operation to use; returns its number for `result`."""
         self._count += 1
-        request = {"id": self._count, "op": operation, "args": arguments}
+        self._write({"id": self._count, "op": operation, "args": arguments}, fds)
+        return self._count
+
+    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
+        """Send a request that is answered only if it fails; whoever takes in the answer is told."""
+        self._write({"id": UNANSWERED, "op": operation, "args": arguments})
+
+    def _write(self, request: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
         data = memoryview(_encoded(request).encode() + b"\n")
         try:
             if fds:
@@ -78,11 +89,6 @@ class Channel:
                 data = data[os.write(self._writer, data) :]
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
-        return self._count
-
-    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
-        """Send a request whose result is nothing; whoever takes in the answer is told of a failure."""
-        self._unheard.add(self.send(operation, arguments))
 
     def _send_along(self, data: memoryview, fds: Sequence[int]) -> int:
         """The beginning of a request with descriptors (SCM_RIGHTS); how much of it was sent."""
@@ -105,7 +111,7 @@ class Channel:
 
     def pump(self, timeout: float) -> bool:
         """Take in what the agent says, waiting for at most `timeout` seconds; False when nothing came."""
-        if not readable([self.reader], timeout):
+        if not self._poll.poll(max(0.0, timeout) * 1000):
             return False
         try:
             data = self._receive()
@@ -127,10 +133,9 @@ class Channel:
 
     def _sort(self, message: Mapping[str, Any]) -> LabError | None:
         """Keep it for whoever asks; the failure of a request that nobody waits for is returned."""
-        if message.get("id") in self._unheard:
-            self._unheard.remove(message["id"])
-            return self._failure(message["error"]) if "error" in message else None
         if "id" in message:
+            if message["id"] == UNANSWERED:
+                return self._failure(message["error"])
             self._results[message["id"]] = message
         elif "ended" in message:
             self._ended[message["child"]] = message["ended"]

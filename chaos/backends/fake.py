@@ -69,6 +69,9 @@ class FakeChannel(Channel):
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count
 
+    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
+        self.result(self.send(operation, arguments))
+
     def _told(self, number: int, tell: Any = None, end: bool = False, stop: bool | None = None) -> None:
         operation, events = self._children[number]
         if stop is not None:

@@ -220,7 +220,7 @@ class Netns:
         """
         while self._resting:
             ready = [status for status in self._resting if readable([status.fileno()], 0.0)]
-            if not ready and (len(self._resting) < SPARE or not readable(map(socket.socket.fileno, self._resting), REST)):
+            if not ready and not self._one_rests_soon():
                 return None
             for status in ready[:1]:
                 self._resting.remove(status)
@@ -229,6 +229,9 @@ class Netns:
                     return status
                 status.close()
         return None
+
+    def _one_rests_soon(self) -> bool:
+        return len(self._resting) >= SPARE and readable([status.fileno() for status in self._resting], REST)
 
 
 def _heard(status: socket.socket) -> Mapping[str, Any] | None:
