@@ -45,8 +45,8 @@ class Socket:
 def sockets(netlink: Netlink, states: int = CONNECTIONS) -> Iterator[Socket]:
     """Every TCP socket of both families in one of these states (a bit mask, 1 << state).
 
-    TCPDIAG_GETSOCK is the older of the two requests, and the one that both families answer at once (net/ipv4/inet_diag.c,
-    inet_diag_dump_compat()).
+    TCPDIAG_GETSOCK is the older of the two requests, and the one that both families answer at once
+    (net/ipv4/inet_diag.c, inet_diag_dump_compat()).
     """
     for message in netlink.dump(TCPDIAG_GETSOCK, struct.pack("=BBBB48xII", socket.AF_INET, 0, 0, 0, states, 0)):
         sport, dport = PORTS.unpack_from(message, 4)

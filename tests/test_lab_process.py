@@ -1,0 +1,141 @@
+"""The process of a lab serves one after another: always in new namespaces, and never with anything of the last one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chaos.agent import kernel
+from chaos.agent.lab import Base
+from chaos.backends.lab import AgentLab
+from chaos.backends.netns import SPARE, Netns
+from chaos.model import Setting
+from tests.deaths import lab_process
+from tests.forked import forked
+from tests.labs import TOPOLOGY, session
+from tests.test_nothing_left import enter_namespaces
+
+__all__ = ["session"]
+
+LABS = 8
+KINDS = ("net", "mnt", "uts")
+
+
+def namespaces(lab: AgentLab) -> set[str]:
+    """The namespaces of every node, as `net:[4026532]`; of dead ones the numbers may come again."""
+    named = [f"/proc/self/ns/{kind}" for kind in KINDS]
+    said = [node.call("command", argv=["readlink", *named]) for node in lab.nodes.values()]
+    return {line for text in said for line in text.split()}
+
+
+def cookies(lab: AgentLab) -> set[int]:
+    """The numbers of every node's network namespace, which never come again."""
+    return {node.call("cookie") for node in lab.nodes.values()}
+
+
+def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Netns) -> None:
+    processes, seen = [], []
+    for _ in range(LABS):
+        with session.start(Setting(TOPOLOGY)) as lab:
+            processes.append(lab_process(lab.nodes["client"]))
+            assert len(namespaces(lab)) == len(KINDS) * len(lab.nodes)
+            seen.append(cookies(lab))
+    assert len(set(processes)) <= SPARE + 1
+    assert len(set.union(*seen)) == LABS * 3
+
+
+def test_labs_that_live_at_once_have_each_a_process(session: Netns) -> None:
+    with session.start(Setting(TOPOLOGY)) as one, session.start(Setting(TOPOLOGY)) as other:
+        assert lab_process(one.nodes["client"]) != lab_process(other.nodes["client"])
+        assert not namespaces(one) & namespaces(other)
+
+
+def test_what_a_lab_has_written_and_started_is_gone_in_the_next() -> None:
+    leaves = "ip address add 198.18.77.7/32 dev eth0; echo left > /run/left; (setsid sleep 1000 > /dev/null 2>&1 &)"
+    looks = "ip address show dev eth0; ls /run; cat /proc/[0-9]*/cmdline"
+    with Netns() as session:
+        with session.start(Setting(TOPOLOGY)) as lab:
+            lab.nodes["client"].call("command", argv=["bash", "-c", leaves])
+            first = lab_process(lab.nodes["client"])
+            assert all(word in seen(lab, looks) for word in ("198.18.77.7", "left", "sleep"))
+        for _ in range(SPARE + 2):
+            with session.start(Setting(TOPOLOGY)) as lab:
+                assert not [word for word in ("198.18.77.7", "left", "sleep") if word in seen(lab, looks)]
+                if lab_process(lab.nodes["client"]) == first:
+                    return
+        raise AssertionError("the process that had the first lab never came back")
+
+
+def seen(lab: AgentLab, command: str) -> str:
+    text: str = lab.nodes["client"].call("command", argv=["bash", "-c", command])
+    return text.replace("bash", "")
+
+
+@pytest.mark.slow("a thread that does not end is waited for")
+def test_a_process_with_a_thread_that_does_not_end_is_not_used_again() -> None:
+    """The thread is in connect(2), and nobody answers: half a second is not enough for it."""
+    with Netns() as session:
+        with session.start(Setting(TOPOLOGY)) as lab:
+            stuck = lab_process(lab.nodes["client"])
+            rule = ["OUTPUT", "-p", "tcp", "-j", "DROP", "-m", "comment", "--comment", "stuck"]
+            lab.nodes["client"].call("firewall", tool="iptables", do="add", rules=[rule])
+            waiting = ["timeout", "1000", "bash", "-c", "exec 3<>/dev/tcp/198.18.2.2/8080"]
+            job = {"argv": waiting, "deadline": 1000.0}
+            lab.nodes["client"].start("attempt", job=job)
+            lab.nodes["client"].start("connect", **connect_job())
+            await_syn_sent(lab)
+        for _ in range(SPARE + 2):
+            with session.start(Setting(TOPOLOGY)) as lab:
+                assert lab_process(lab.nodes["client"]) != stuck
+        ends = time.monotonic() + 5.0
+        while Path(f"/proc/{stuck}").exists():
+            assert time.monotonic() < ends
+
+
+def await_syn_sent(lab: AgentLab) -> None:
+    def syns() -> int:
+        return [state for state, *_ in lab.nodes["client"].call("connections", port=8080)].count("SYN_SENT")
+
+    lab.wait(lambda: syns() == 2, "both clients to dial", 5.0)
+
+
+def connect_job() -> dict[str, object]:
+    return {
+        "host": "server", "port": 8080, "path": "", "family": "ipv4", "type": "stream", "mode": "blocking",
+        "timeout": None, "options": {}, "privileged": True, "bind": None, "own": "", "stranger": "",
+        "steps": [{"connect": None}], "request": "", "expects": "",
+    }  # fmt: skip
+
+
+def a_descriptor() -> None:
+    os.open("/dev/null", os.O_RDONLY)
+
+
+def a_thread() -> None:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def a_child() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("leak", [a_descriptor, a_thread, a_child])
+def test_whatever_is_left_is_noticed(leak: Callable[[], None]) -> None:
+    def planted() -> list[bool]:
+        enter_namespaces()
+        base = Base()
+        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
+        kernel.sethostname("elsewhere")
+        base.back()
+        clean = base.is_all()
+        leak()
+        return [clean, base.is_all(), socket.gethostname() == "elsewhere"]
+
+    assert forked(planted) == [True, False, False]
