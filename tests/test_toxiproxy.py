@@ -240,6 +240,21 @@ def test_it_listens_on_loopback_alone_and_says_its_version(lab: AgentLab) -> Non
 
 
 @pytest.mark.slow(RUNS)
+def test_over_ipv6_both_of_its_connections_are_of_ipv6(session: Netns) -> None:
+    over_ipv6 = next(one for one in load(SCENARIOS / "upstream-down.chaos.yaml").cases if one.name == "ipv6")
+    result = run(over_ipv6, session)
+    assert (result.verdict.kind, result.verdict.reasons) == ("PASS", ())
+    assert result.evidence is not None
+    for node in ("client", "server"):
+        assert {":" in packet.src for packet in result.evidence.attempt[node] if packet.protocol == "tcp"} == {True}
+
+
+def test_every_shipped_scenario_is_of_both_families() -> None:
+    families = {file.name: {one.setting.family for one in load(file).cases} for file in SCENARIOS.glob("*.chaos.yaml")}
+    assert {name for name, found in families.items() if found != {"ipv4", "ipv6"}} == set()
+
+
+@pytest.mark.slow(RUNS)
 def test_the_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch, session: Netns) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
