@@ -233,6 +233,15 @@ expect: {error: ETIMEDOUT}
 """
 
 
+FAILS = """# What is expected is not what happens
+faults: [{closed-port: {at: server}}]
+expect: {error: ETIMEDOUT}
+"""
+
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-artifacts=never", "--chaos-backend=docker"]
+
+
 def owned_by(pid: int) -> dict[str, list[str]]:
     return dict(labelled(f"{runs.OWNER}={pid}"))
 
@@ -240,10 +249,9 @@ def owned_by(pid: int) -> dict[str, list[str]]:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
 def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, number: int, status: int) -> None:
     (tmp_path / "waits.chaos.yaml").write_text(WAITS)
-    before = leftovers.host()
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(tmp_path)]
+    before, images = leftovers.host(), tags()
     with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        [*PYTEST, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as one:
         await_containers(one)
         one.send_signal(number)
@@ -251,6 +259,27 @@ def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, nu
     assert one.returncode == status, said.decode()
     assert owned_by(one.pid) == NOTHING
     assert leftovers.differences(before, leftovers.host()) == []
+    assert tags() == images
+
+
+def test_a_failure_leaves_nothing_either(tmp_path: Path) -> None:
+    (tmp_path / "fails.chaos.yaml").write_text(FAILS)
+    before, images = leftovers.host(), tags()
+    with subprocess.Popen([*PYTEST, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as one:
+        said, _ = one.communicate(timeout=3 * SOON)
+    assert (one.returncode, b"1 failed" in said) == (1, True), said.decode()
+    assert owned_by(one.pid) == NOTHING
+    assert leftovers.differences(before, leftovers.host()) == []
+    assert tags() == images
+
+
+def tags() -> list[str]:
+    """The names of all images that the engine has: a run makes none."""
+    api = engine.api()
+    try:
+        return sorted(name for it in api.images() for name in it["RepoTags"] or ())
+    finally:
+        api.close()
 
 
 def await_containers(process: subprocess.Popen[bytes]) -> None:

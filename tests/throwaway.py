@@ -22,13 +22,16 @@ NONE = f"unix://{os.devnull}"
 
 @dataclass(frozen=True)
 class Throwaway:
-    """`host` is its DOCKER_HOST, `pid` its dockerd's, as we see it; `state` its folder, removed when it ends."""
+    """`host` is its DOCKER_HOST; pids, as we see them: the script, the watcher and the dockerd that descend from it."""
 
     host: str
+    script: int
+    watcher: int
     pid: int
 
     @property
     def state(self) -> Path:
+        """Its folder, which is removed when it ends."""
         return Path(self.host.removeprefix("unix://")).parent
 
 
@@ -47,7 +50,8 @@ def throwaway() -> Iterator[Throwaway]:
         try:
             host = script.stdout.readline().strip()
             assert host != NONE, "dockerd did not start"
-            yield Throwaway(host, _dockerd(script.pid))
+            watcher, *_, dockerd = _line(script.pid)
+            yield Throwaway(host, script.pid, watcher, dockerd)
         finally:
             script.stdin.close()
 
@@ -66,14 +70,14 @@ def with_our_image(host: str, *more: str) -> None:
         here.close()
 
 
-def _dockerd(ancestor: int) -> int:
-    """The dockerd that descends from a process: only that one is ours to end."""
+def _line(ancestor: int) -> list[int]:
+    """The processes from a child of this one to the dockerd that descends from it: only these are ours to end."""
     for child in _children(ancestor):
         if (Path("/proc") / str(child) / "comm").read_text() == "dockerd\n":
-            return child
-        if found := _dockerd(child):
-            return found
-    return 0
+            return [child]
+        if found := _line(child):
+            return [child, *found]
+    return []
 
 
 def _children(pid: int) -> list[int]:
