@@ -87,7 +87,7 @@ class AgentLab:
         products: frozenset[str] = frozenset(),
         packages: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        self._products = products
+        self.products = products
         self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
         self._links = {end: device for end, (device, _) in router.items()}
         self._gateways = {end: address for end, (_, address) in router.items()}
@@ -131,7 +131,7 @@ class AgentLab:
         return frozenset(self._places[node][family] for family in self.setting.families)
 
     def ours(self, node: str) -> bool:
-        return node not in self._products
+        return node not in self.products
 
     def link(self, node: str, end: str) -> str:
         return self._links[end] if node == ROUTER else self.nodes[node].interface
