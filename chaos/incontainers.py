@@ -33,7 +33,7 @@ class Containers:
     def __init__(self, topology: Topology) -> None:
         self._file = topology.file
         self._services = {name: it for name, it in topology.services.items() if not it.resolver}
-        self.products = frozenset(name for name, it in self._services.items() if it.product or it.proxy or it.command)
+        self.products = frozenset(name for name, it in self._services.items() if it.product or it.proxy)
 
     @property
     def head(self) -> str:

@@ -18,6 +18,7 @@ from chaos.model import Setting
         ("image: connect-chaos/node-of-another", "docker"),
         ("image: redis:7, x-chaos: {netns: {command: [redis-server]}}", "netns"),
         ("image: ghcr.io/shopify/toxiproxy:2.12.0, x-chaos: {toxiproxy: {listen: 1, upstream: 'app:2'}}", "netns"),
+        ("x-chaos: {netns: {command: [redis-server]}}", "netns"),
         ("image: connect-chaos/node", "netns"),
         ("image: connect-chaos/node:0.1.0", "netns"),
         ("command: [sleep, infinity]", "netns"),
