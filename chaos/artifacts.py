@@ -79,7 +79,7 @@ def _write(result: Result, backend: str, folder: Path) -> None:
         "packets.pcapng": pcapng.dumps(result.frames),
         "client.out": (outcome.stdout if outcome else "").encode(errors="replace"),
         "client.err": (outcome.stderr if outcome else "").encode(errors="replace"),
-        "plan.txt": _plan(result).encode(),
+        "plan.txt": _plan(result, backend).encode(),
         "verdict.json": (json.dumps(as_json(result, backend, folder), indent=2) + "\n").encode(),
     }
     for name, content in files.items():
@@ -89,10 +89,11 @@ def _write(result: Result, backend: str, folder: Path) -> None:
             raise OSError(error.errno, os.strerror(error.errno or 0), str(folder / name)) from error
 
 
-def _plan(result: Result) -> str:
+def _plan(result: Result, backend: str) -> str:
     from chaos.plan import plan
+    from chaos.shared import IN_CONTAINERS
 
-    return plan(result.case)
+    return plan(result.case, docker=backend == IN_CONTAINERS)
 
 
 def _remove(folder: Path) -> None:

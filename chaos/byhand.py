@@ -261,11 +261,13 @@ def _connect(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 
 
 def _attempt(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
-    job = operation.arguments["job"]
-    if "surface" not in job:
-        yield inside(operation.node, *job["argv"])
-        return
-    yield inside(operation.node, "python3", "-c", programs.function(job["surface"]["job"]))
+    yield inside(operation.node, *program(operation))
+
+
+def program(operation: Operation) -> list[str]:
+    """The argv of a client that is a program, or a function of Python's."""
+    job: Mapping[str, Any] = operation.arguments["job"]
+    return job["argv"] if "surface" not in job else ["python3", "-c", programs.function(job["surface"]["job"])]
 
 
 LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] = {

@@ -67,9 +67,9 @@ class Listen:
 class Service:
     """One node of a topology: a service of its Compose file.
 
-    `command` is `x-chaos.netns.command`; `proxy` is `x-chaos.toxiproxy`: (listen port, upstream). `product`: it has an
-    image that is not our own and nothing to run in its place, so that only a container can be it. `resolver`: it runs
-    the lab's DNS server.
+    `command` is `x-chaos.netns.command`, which the netns backend runs in place of the image; `proxy` is
+    `x-chaos.toxiproxy`: (listen port, upstream). `product`: it runs a program of its own, by an image that is not ours
+    or by `command`. `resolver`: it runs the lab's DNS server.
     """
 
     name: str

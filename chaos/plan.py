@@ -16,6 +16,7 @@ from chaos.agent.lab import WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spe
 from chaos.backends.fake import Fake, Operation
 from chaos.backends.netns import specify
 from chaos.byhand import METRIC, commands, etc, inside, namespace, route, sysctls
+from chaos.incontainers import Containers
 from chaos.scenario import Case
 
 HEAD = """\
@@ -37,31 +38,43 @@ WIRE_NOTE = """\
 """
 
 
-def plan(case: Case) -> str:
-    """The text for one case: set-up, healthy listener, faults, client, undo; a shell script with its reasons."""
+def plan(case: Case, *, docker: bool = False) -> str:
+    """The text for one case: set-up, healthy listener, faults, client, undo; a shell script with its reasons.
+
+    `docker`: the services are containers.
+    """
+    containers = Containers(case.setting.topology) if docker else None
     spec = specify(case.setting, list(case.setting.topology.services))
     routes = [*spec["routes"], *(_hub_route(link, address) for link in spec["links"] for address in _hosts_of(link))]
-    listener, arming, attempt, undoing = _recorded(case)
+    typed = containers.commands if containers else commands
+    listener, arming, attempt, undoing = (
+        [line for operation in operations for line in typed(operation, routes)]
+        for operations in _recorded(case, containers.products if containers else frozenset())
+    )
     folders = [Path(case.setting.pathname).parent] if case.setting.local else []
     sections = [
-        ("The nodes", _nodes(spec)),
+        ("The containers", containers.up() if containers else []),
+        ("The nodes", _nodes(spec, containers)),
         ("The links, addresses and routes", _network(spec)),
         ("The wire", _wire(spec, case.setting.rtt)),
-        ("The listener, healthy", _typed(listener, routes)),
-        (", ".join(kind for kind, _ in case.faults) or "No fault", _typed(arming, routes)),
-        ("The client", _typed(attempt, routes)),
-        ("Undo the faults, in reverse order" if case.faults else "", _typed(undoing, routes)),
-        ("Undo the rest", [*_undo(spec), *(f"rm -r {folder}" for folder in folders)]),
+        ("The listener, healthy", listener),
+        (", ".join(kind for kind, _ in case.faults) or "No fault", arming),
+        ("The client", attempt),
+        ("Undo the faults, in reverse order" if case.faults else "", undoing),
+        ("Undo the rest", [*_undo(spec, listener), *(f"rm -r {folder}" for folder in folders)]),
+        ("", [containers.down()] if containers else []),
     ]
-    texts = [f"# -- {title}\n" + "\n".join(lines) for title, lines in sections if lines]
+    texts = [(f"# -- {title}\n" if title else "") + "\n".join(lines) for title, lines in sections if lines]
     head = HEAD.format(id=case.node_id, and_="".join(f", and {folder}" for folder in folders))
+    head += f"\n{containers.head}" if containers else ""
     head += COMPRESSED if case.setting.timing == "compressed" else ""
     return "\n\n".join([head, *texts]) + "\n"
 
 
-def _recorded(case: Case) -> list[Sequence[Operation]]:
+def _recorded(case: Case, products: frozenset[str]) -> list[Sequence[Operation]]:
     """What a case asks of the agents: when the lab opens, when the faults are armed, of the client, and to undo."""
     with Fake() as fake, fake.start(case.setting) as lab:
+        lab.products = products
         marks = [0, len(fake.operations)]
         with ExitStack() as undo:
             for _, fault in case.faults:
@@ -73,10 +86,6 @@ def _recorded(case: Case) -> list[Sequence[Operation]]:
     return [fake.operations[start:end] for start, end in pairwise(marks)]
 
 
-def _typed(operations: Sequence[Operation], routes: Sequence[RouteSpec]) -> list[str]:
-    return [line for operation in operations for line in commands(operation, routes)]
-
-
 def _hosts_of(link: LinkSpec) -> list[str]:
     return [address for address, _ in link["addresses"]]
 
@@ -85,12 +94,13 @@ def _hub_route(link: LinkSpec, address: str) -> RouteSpec:
     return {"node": link["hub"], "destination": address, "interface": link["hub_interface"], "via": None}
 
 
-def _nodes(spec: Spec) -> list[str]:
+def _nodes(spec: Spec, containers: Containers | None) -> list[str]:
     lines = []
     for node in spec["nodes"]:
         name = node["name"]
         files = {"hosts": node["hosts"], **(spec["etc"] if spec["etc"]["resolv.conf"] else {})}
-        lines += [f"ip netns add {namespace(name)}", *etc(name, files)]
+        lines += [containers.namespace(name) if containers else f"ip netns add {namespace(name)}", *etc(name, files)]
+        lines += containers.names(name) if containers else []
         lines += [sysctls(name, node["sysctls"]), inside(name, "ip", "link", "set", "lo", "up")]
     return lines
 
@@ -158,10 +168,11 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
     return lines
 
 
-def _undo(spec: Spec) -> list[str]:
+def _undo(spec: Spec, started: Sequence[str]) -> list[str]:
     names = [namespace(node["name"]) for node in spec["nodes"]]
+    alive = [f"${name}" for name in ("LISTENER", "RESOLVER", "PROGRAMS") if any(f"{name}=" in it for it in started)]
     return [
-        "kill $LISTENER ${RESOLVER:-} ${PROGRAMS:-}",
+        *([" ".join(["kill", *alive])] if alive else []),
         *(f"ip netns del {name}" for name in names),
         *(f"rm -r /etc/netns/{name}" for name in names),
     ]

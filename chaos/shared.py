@@ -106,4 +106,4 @@ class Shared:
 
 def needs_containers(setting: Setting) -> bool:
     """Whether a service is a product's image with nothing to run in its place."""
-    return any(service.product for service in setting.topology.services.values())
+    return any(service.product and not service.command for service in setting.topology.services.values())

@@ -129,12 +129,11 @@ def _service(source: Source, name: str, services: Marked) -> Service:
         source.complain(place, f"`{name[:50]}`: a node's name is a-z, 0-9 and -, at most 32 characters")
     extension, named = _extension(source, node), node.get("image")
     image = named.value if named and isinstance(named.value, str) else None
-    stands_in = extension.netns is not None or extension.toxiproxy is not None
     own = node.get("build") is None and (image is None or image.partition(":")[0] == NODE_IMAGE)
     return Service(
         name=name,
         image=image,
-        product=not (own or stands_in),
+        product=extension.toxiproxy is None and not (own and extension.netns is None),
         command=extension.netns.command if extension.netns else (),
         listen=extension.listen,
         proxy=(extension.toxiproxy.listen, extension.toxiproxy.upstream) if extension.toxiproxy else None,

@@ -5,9 +5,34 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chaos.model import Lab, Node
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A fault that does something to the lab when it is armed, and claims to have acted."""
+
+    deed: Callable[[], object]
+
+    def inject(self, lab: Lab) -> Any:
+        return self._done()
+
+    @contextmanager
+    def _done(self) -> Iterator[Any]:
+        self.deed()
+        yield self
+
+    def hits(self) -> int:
+        return 1
+
+    def unproven(self, evidence: object) -> None:
+        return None
 
 
 def kill_lab(lab: Lab, node: str, after: float = 0.0) -> None:

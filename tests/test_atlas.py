@@ -108,6 +108,7 @@ def test_every_row_of_the_shipped_atlas_was_believed_and_expected() -> None:
 # -- rows
 
 
+@pytest.mark.slow("the scenarios are run once for all of these tests")
 def test_a_row_is_what_the_run_has_seen() -> None:
     """Of a real run; the scenario's expectation is not asked."""
     key, found = next((key, found) for key, found in ended().items() if key == ("refused/firewall-reset", "ipv6"))
@@ -120,6 +121,7 @@ def test_a_row_is_what_the_run_has_seen() -> None:
     assert (seen.wire, seen.moment) == (("> syn", "< rst"), "before a retransmission")
 
 
+@pytest.mark.slow("the scenarios are run once for all of these tests")
 def test_what_is_not_believed_shows_nothing_but_why() -> None:
     case = next(case for case in cases() if case.faults)
     found = next(found for found in ended().values() if not isinstance(found, ToolMissing))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -73,6 +74,9 @@ with Docker() as session, session.start(setting):
     print(session._run, session._reaper.pid, flush=True)
     time.sleep(600)
 """
+
+
+CLEAN = [sys.executable, "-m", "chaos", "clean", "--json"]
 
 
 def simple() -> Setting:
@@ -239,7 +243,8 @@ def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other(tmp_path:
         dead.kill()
         dead.wait()
         assert docker.clean(dry=True) == [dead_run]
-        assert docker.clean() == [dead_run]
+        cleaned = subprocess.run(CLEAN, capture_output=True, text=True, check=True)
+        assert json.loads(cleaned.stdout)["docker_runs"] == [dead_run]
         assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
         assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
     finally:
@@ -247,6 +252,22 @@ def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other(tmp_path:
         alive.wait()
     assert gone_within(living_run, 10.0)
     assert list(tmp_path.iterdir()) == [], "no file is left either"
+
+
+def test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
+    dead, dead_run, reaper = owner(tmp_path)
+    alive, living_run, _ = owner(tmp_path)
+    try:
+        os.kill(reaper, signal.SIGKILL)
+        dead.kill()
+        dead.wait()
+        with Docker() as session, session.start(simple()):
+            assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
+            assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
+    finally:
+        alive.terminate()
+        alive.wait()
+    assert gone_within(living_run, 10.0)
 
 
 def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

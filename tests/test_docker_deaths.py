@@ -5,14 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,12 @@ from chaos import topology
 from chaos.backends import engine, image, removal, runs
 from chaos.backends.docker import Docker
 from chaos.errors import LabError, ToolMissing
-from chaos.model import Lab, Setting
+from chaos.model import Setting
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 from tests import engines, leftovers
+from tests.between import Between, at
+from tests.deaths import Doing
 from tests.engines import NOTHING, container, docker_engine, labelled
 from tests.source import ROOT
 
@@ -45,27 +45,6 @@ def session(docker_engine: None) -> Iterator[Docker]:
 
 def shipped(name: str) -> Case:
     return load(SCENARIOS / f"{name}.chaos.yaml").cases[0]
-
-
-@dataclass(frozen=True)
-class Doing:
-    """A fault that does something to the lab when it is armed, and claims to have acted."""
-
-    deed: Callable[[], object]
-
-    def inject(self, lab: Lab) -> Any:
-        return self._done()
-
-    @contextmanager
-    def _done(self) -> Iterator[Any]:
-        self.deed()
-        yield self
-
-    def hits(self) -> int:
-        return 1
-
-    def unproven(self, evidence: object) -> None:
-        return None
 
 
 def told_in_time(case: Case, session: Any, deed: Callable[[], object]) -> Result:
@@ -202,45 +181,9 @@ def test_somebody_else_on_the_port_of_its_api_is_named(tmp_path: Path, session: 
 # -- the engine and Compose
 
 
-class Between:
-    """A socket of ours between a session and the engine: when it goes, the engine has died for that session."""
-
-    def __init__(self, path: Path) -> None:
-        self._ends: list[socket.socket] = []
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(path))
-        self._listening.listen(64)
-        self._engine = engine.address().removeprefix("unix://")
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                ours, _ = self._listening.accept()
-                theirs = socket.socket(socket.AF_UNIX)
-                theirs.connect(self._engine)
-                self._ends += [ours, theirs]
-                for source, sink in ((ours, theirs), (theirs, ours)):
-                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def die(self) -> None:
-        """Nobody listens any more, and every connection ends."""
-        for one in (self._listening, *self._ends):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-
 @contextmanager
 def mortal_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Between]:
-    between = Between(folder / "engine.sock")
+    between = Between(at(str(folder / "engine.sock")), engine.address())
     with monkeypatch.context() as patch, ExitStack() as after:
         after.callback(between.die)
         patch.setenv("DOCKER_HOST", f"unix://{folder}/engine.sock")
@@ -290,6 +233,15 @@ expect: {error: ETIMEDOUT}
 """
 
 
+FAILS = """# What is expected is not what happens
+faults: [{closed-port: {at: server}}]
+expect: {error: ETIMEDOUT}
+"""
+
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-artifacts=never", "--chaos-backend=docker"]
+
+
 def owned_by(pid: int) -> dict[str, list[str]]:
     return dict(labelled(f"{runs.OWNER}={pid}"))
 
@@ -297,10 +249,9 @@ def owned_by(pid: int) -> dict[str, list[str]]:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
 def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, number: int, status: int) -> None:
     (tmp_path / "waits.chaos.yaml").write_text(WAITS)
-    before = leftovers.host()
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(tmp_path)]
+    before, images = leftovers.host(), tags()
     with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        [*PYTEST, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as one:
         await_containers(one)
         one.send_signal(number)
@@ -308,6 +259,27 @@ def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, nu
     assert one.returncode == status, said.decode()
     assert owned_by(one.pid) == NOTHING
     assert leftovers.differences(before, leftovers.host()) == []
+    assert tags() == images
+
+
+def test_a_failure_leaves_nothing_either(tmp_path: Path) -> None:
+    (tmp_path / "fails.chaos.yaml").write_text(FAILS)
+    before, images = leftovers.host(), tags()
+    with subprocess.Popen([*PYTEST, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as one:
+        said, _ = one.communicate(timeout=3 * SOON)
+    assert (one.returncode, b"1 failed" in said) == (1, True), said.decode()
+    assert owned_by(one.pid) == NOTHING
+    assert leftovers.differences(before, leftovers.host()) == []
+    assert tags() == images
+
+
+def tags() -> list[str]:
+    """The names of all images that the engine has: a run makes none."""
+    api = engine.api()
+    try:
+        return sorted(name for it in api.images() for name in it["RepoTags"] or ())
+    finally:
+        api.close()
 
 
 def await_containers(process: subprocess.Popen[bytes]) -> None:

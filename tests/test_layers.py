@@ -118,6 +118,7 @@ def misnamed(path: Path) -> Iterator[str]:
             yield node.name
 
 
+@pytest.mark.slow("parses every file of the project")
 def test_no_command_goes_through_a_shell() -> None:
     assert [f"{path.relative_to(ROOT)}:{line}" for path in everything() for line in shells(path)] == []
 

@@ -18,6 +18,7 @@ import pytest
 
 from chaos import packages
 from chaos.backends.netns import Netns, specify
+from chaos.cli import main
 from chaos.model import Lab
 from chaos.plan import plan
 from chaos.scenario import Case, load
@@ -82,6 +83,43 @@ def sections(text: str) -> tuple[str, str, str]:
     setup, _, rest = text.partition("# -- The client\n")
     client, undo, _ = [*re.split(r"# -- Undo .*\n", rest), ""][:3]
     return setup, client, undo if "# -- Undo the faults" in rest else ""
+
+
+# -- of containers
+
+REDIS = ROOT / "examples" / "redis"
+
+
+def test_where_a_service_is_an_image_its_container_is_the_node_and_runs_its_own_programs() -> None:
+    (case,) = load(REDIS / "gone.chaos.yaml").cases
+    text = plan(case, docker=True)
+    assert f"docker compose -p chaos-by-hand -f {REDIS}/docker-compose.yaml -f - up -d" in text
+    assert "ip netns attach chaos-db $(docker inspect -f '{{.State.Pid}}' chaos-by-hand-db-1)" in text
+    assert "ip netns add chaos-router\n" in text
+    assert "chaos-db iptables -t nat -A PREROUTING -p tcp --dport 6379 -j REDIRECT" in text
+    assert "docker exec chaos-by-hand-app-1 python3 -c 'import redis;" in text
+    assert "listener" not in text.replace("# -- The listener", "")
+    assert "ip netns add chaos-db" in plan(case)
+
+
+def test_a_plan_is_of_the_backend_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(ROOT / "scenarios/refused/closed-port.chaos.yaml::socket-ipv4")
+    redis = str(REDIS / "gone.chaos.yaml")
+    for argv, wanted in (([file], False), ([file, "--backend", "docker"], True), ([redis], True)):
+        assert main(["plan", *argv]) == 0
+        assert ("ip netns attach" in capsys.readouterr().out) == wanted
+    assert main(["plan", file, "--backend", "dockr"]) == 2
+    assert "did you mean 'docker'" in capsys.readouterr().err
+
+
+@pytest.mark.slow("makes a plan of every shipped case")
+def test_every_case_has_a_plan_for_containers_that_a_shell_can_read() -> None:
+    text = "\n".join(plan(case, docker=True) for case in cases())
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- typed
 
 
 Told = Mapping[str, Mapping[str, str]]

@@ -64,7 +64,9 @@ volumes: {data: }
     )
     assert topology.load(path).services == {
         "web": Service("web", image="shop/base:${TAG:-latest}", product=True),
-        "redis": Service("redis", image="redis:7", command=("redis-server", "--port", "6379"), listen=6379),
+        "redis": Service(
+            "redis", image="redis:7", command=("redis-server", "--port", "6379"), listen=6379, product=True
+        ),
         "proxy": Service("proxy", proxy=(26379, Endpoint("redis", 6379))),
         "idle": Service("idle"),
     }

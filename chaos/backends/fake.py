@@ -61,6 +61,8 @@ class FakeChannel(Channel):
             if operation == "listener":
                 self._agent.listens = arguments
                 self._agent.modes.pop(arguments["address"], None)
+            elif operation == "program" and self._agent.listens is None:
+                self._agent.listens = {"port": arguments["port"], "fill": 0, "backlog": 128}
             elif operation == "occupy":
                 self._agent.occupied.append(arguments["port"])
             elif operation == "resolver":

@@ -71,7 +71,7 @@ class AgentLab:
     `nowhere`: an address that is routed to the router and belongs to nobody. `router`: the router's (device, address)
     towards each node. `places`: the services' addresses. `packages`: where nodes find a library, if they do not have it
     installed.
-    `products`: the nodes that run a program of their own, whose listener is theirs.
+    `products`: the nodes that run a program of their own, whose listener is theirs; `open` adds those that it starts.
     `answers`: what the nodes of the session have been asked for; the backend makes it one for all its labs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
@@ -87,7 +87,7 @@ class AgentLab:
         products: frozenset[str] = frozenset(),
         packages: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        self._products = products
+        self.products = products
         self.setting, self.nodes, self.nowhere = setting, nodes, nowhere
         self._links = {end: device for end, (device, _) in router.items()}
         self._gateways = {end: address for end, (_, address) in router.items()}
@@ -97,6 +97,7 @@ class AgentLab:
         self._proxies: dict[str, AgentProxy] = {}
         self._resolvers: dict[str, AgentResolver] = {}
         self._programs: list[ChildOf] = []
+        self._standing_in: list[ChildOf] = []
         self._listener: OurListener | None = None
         self._wire: Relay | None = None
         self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
@@ -131,7 +132,7 @@ class AgentLab:
         return frozenset(self._places[node][family] for family in self.setting.families)
 
     def ours(self, node: str) -> bool:
-        return node not in self._products
+        return node not in self.products
 
     def link(self, node: str, end: str) -> str:
         return self._links[end] if node == ROUTER else self.nodes[node].interface
@@ -157,6 +158,7 @@ class AgentLab:
         }
         if ROUTER in self.nodes and self.setting.path == "routed":
             self._wire = Relay(self.nodes[ROUTER], self.setting.rtt)
+        self._run_products()
         self._listen("serve", {})
         if self._wire is not None:
             self._wire.await_ready()
@@ -169,6 +171,16 @@ class AgentLab:
             resolver.await_ready()
 
     # -- Toxiproxy, and the programs of nodes
+
+    def _run_products(self) -> None:
+        """Start what stands in for the images of services, where these are no containers, which run it themselves."""
+        for service in self.setting.topology.services.values():
+            if service.command and self.ours(service.name):
+                port = self.setting.listen.port if service.name == self.setting.listen.node else service.listen
+                self.products |= {service.name}
+                program = self.nodes[service.name].start("program", argv=[*service.command], port=port)
+                program.expect("ready", QUICK)
+                self._standing_in.append(program)
 
     def program(self, node: str, argv: Sequence[str], port: int) -> None:
         """Have a program go on in a node; `open` waits until it serves on this port of the node's loopback."""
@@ -193,7 +205,7 @@ class AgentLab:
         """LabError when a program of a node has ended or was started anew, or a Toxiproxy is not as it was made."""
         for node in self.nodes.values():
             node.check()
-        for program in self._programs:
+        for program in (*self._programs, *self._standing_in):
             if program.ready():
                 program.next(0.0)
         for proxy in self._proxies.values():

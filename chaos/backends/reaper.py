@@ -34,14 +34,28 @@ def main() -> None:
 
 
 def reap(run: str) -> None:
-    """Remove what the run has, until nothing more of it appears."""
+    """Remove what the run has, until nothing more of it appears; an engine that does not answer is asked again."""
+    from chaos.errors import LabError
+
+    end, quiet = time.monotonic() + LONGEST, 0
+    while quiet < LOOKS and time.monotonic() < end:
+        try:
+            quiet = 0 if _removed(run) else quiet + 1
+        except LabError:  # it died with the owner, or is started anew: what is left then is for `clean`, which says so
+            quiet = 0
+        select.select([], [], [], PAUSE)
+
+
+def _removed(run: str) -> int:
+    """How much there was of it."""
     from chaos.backends import engine, removal, runs
 
     api = engine.api()
-    end, quiet = time.monotonic() + LONGEST, 0
-    while quiet < LOOKS and time.monotonic() < end:
-        quiet = 0 if removal.remove(api, f"{runs.RUN}={run}") else quiet + 1
-        select.select([], [], [], PAUSE)
+    try:
+        with engine.refusals():
+            return removal.remove(api, f"{runs.RUN}={run}")
+    finally:
+        api.close()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ class OfOurListener:
         """The node must run our listener, and be the one that does."""
         kind = type(self).__module__.rpartition(".")[2].replace("_", "-")
         service = setting.topology.services.get(self.at)
-        if service is not None and (service.command or service.product):
+        if service is not None and service.product:
             yield "at", f"{kind} needs our listener, and {self.at!r} runs a program of its own"
         elif service is not None and self.at != setting.listen.node:
             yield "at", f"{kind} acts on our listener, which is at {setting.listen.node!r}"
