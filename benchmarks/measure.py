@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIOS = ROOT / "scenarios"
+CPUCLOCK_SCHED = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -66,16 +67,21 @@ def median_ms(values: Sequence[float]) -> float:
 def session_s() -> float:
     """Processor seconds of this process and of all that it started, the dead included.
 
-    A lab's process waits for its children before it ends (serve.Loop.leave), so that their time comes up to the
-    session's own; what the kernel reaps for it would be lost (kernel/pid_namespace.c, zap_pid_ns_processes). What the
-    kernel does in threads of its own (interrupts, namespaces taken down) is not in it; see `machine_s`.
+    A lab's process waits for its children (serve.Agent.reset), so that their time comes up to its own; what the kernel
+    reaps for it would be lost (kernel/pid_namespace.c, zap_pid_ns_processes). What the kernel does in threads of its
+    own (interrupts, namespaces taken down) is not in it; see `machine_s`.
     """
     total = time.process_time()
     for pid in descendants(os.getpid()):
         with suppress(OSError):
             stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            total += sum(map(int, stat[11:15])) / TICKS
+            total += time.clock_gettime(cpu_clock(pid)) + sum(map(int, stat[13:15])) / TICKS
     return total
+
+
+def cpu_clock(pid: int) -> int:
+    """The clock of a process's own processor time (clock_getcpuclockid(3)); stat has it in ticks, rounded down."""
+    return (~pid << 3) | CPUCLOCK_SCHED
 
 
 def children_s() -> float:
