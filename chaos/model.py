@@ -352,9 +352,6 @@ class Lab(Protocol):
     def hold(self) -> None:
         """Let the states and queues be read now: what is on the wire has arrived when this returns."""
 
-    def on_quiesce(self, callback: Callable[[], None]) -> None:
-        """Have something done when the attempt's traces are removed, before sockets are destroyed."""
-
     def acted(self) -> bool:
         """Whether the misbehaving listener has acted on a connection yet (`wait: fault`)."""
 

@@ -2,7 +2,7 @@
 
 Three ways of waiting, as programs have them: `blocking` (the kernel's timers alone), `timeout` (settimeout), and
 `nonblocking` (connect_ex, poll, SO_ERROR). When the steps are done the sockets stay open, so that closing them adds
-nothing to the conversation; told {"release": true} the child forgets them silently.
+nothing to the conversation; hung up on, the child forgets them silently and ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(agent: Agent, **job: Any) -> int:
     agent.state["attempts"] = agent.state.get("attempts", 0) + 1
     exhausted = agent.state.get("descriptors")
     start = agent.fork if exhausted or of_its_own(job) else agent.thread
-    return start(lambda pipe: Attempt(job, pipe, exhausted).play())
+    return start(lambda pipe: Attempt(job, pipe, exhausted).play(), "its-own")
 
 
 def of_its_own(job: Mapping[str, Any]) -> bool:
@@ -52,7 +52,7 @@ class Attempt(Dialling):
         self._waited_ns = 0
 
     def play(self) -> None:
-        """Run all steps, report, and wait to be released."""
+        """Run all steps, report, and hold the connection until the agent hangs up."""
         started_ns = time.time_ns()
         outcome: dict[str, Any] = {"error": "ok", "phase": None, "step": None, "chain": []}
         try:
@@ -64,12 +64,12 @@ class Attempt(Dialling):
             outcome = {"error": name_of(error), "phase": self._phase, "step": self._step, "chain": [surfaced(error)]}
         times = {"started_ns": started_ns, "returned_ns": time.time_ns(), "waited_ns": self._waited_ns}
         outcome |= {**times, **self._ends, "calls": self._calls}
-        self._pipe.write({"outcome": outcome})
-        while "release" not in self._pipe.next():
-            pass
-        if self._socket is not None:
-            diag.forget(self._socket)
-        self._pipe.write({"released": True})
+        try:
+            self._pipe.write({"outcome": outcome})
+            self._pipe.next()
+        finally:
+            if self._socket is not None:
+                diag.forget(self._socket)
 
     def _perform(self, step: str, argument: Any) -> None:
         if step == "wait":

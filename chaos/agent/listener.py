@@ -60,7 +60,7 @@ def run(
     if kind != "stream":
         return agent.fork(lambda pipe: Echo(do, pipe).serve(address, port, kind))
     start = agent.fork if process or do == "no-descriptors" else agent.thread
-    return start(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill))
+    return start(lambda pipe: Listener(do, speaks, after, pipe).listen(address, port, backlog, fill), "others")
 
 
 class Listener:

@@ -12,11 +12,14 @@ ROUTES_OF_IPV4 = "/proc/sys/net/ipv4/route/flush"
 
 
 def run(agent: Agent) -> int:
-    """Destroy every connection (TIME_WAIT and SYN_RECV too), flush neighbours and route exceptions.
+    """Have clients and servers close what they hold, silently; destroy every connection that is left (TIME_WAIT and
+    SYN_RECV too), flush neighbours and route exceptions.
 
-    Returns how much there was of the first two. Learnt TCP metrics are never kept: the lab sets
+    Returns how many were destroyed and flushed. Learnt TCP metrics are never kept: the lab sets
     net.ipv4.tcp_no_metrics_save.
     """
+    agent.release()
+    agent.forget_connections()
     memory = agent.state.get("memory")
     if memory is None:
         memory = agent.state["memory"] = Memory()

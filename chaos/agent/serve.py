@@ -2,13 +2,14 @@
 
     host -> agent   {"id": 7, "op": "command", "args": {...}}
     agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}; of id 0 only an error
-                    {"child": 3, "event": ...}  or  {"child": 3, "ended": STATUS}
+                    {"child": 7, "event": ...}  or  {"child": 7, "ended": STATUS}
 
 An agent never waits for anything but its loop, which the agents of one process share (a lab's nodes in the netns
 backend; a container has an agent of its own). What takes long is plain blocking code in a child, joined to the agent by
 a socket pair of JSON lines; the agent only passes the lines on. A child is a thread (the wire, our listener, the socket
-client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). When
-the host hangs up on an agent, all agents of the process have served, and their children end.
+client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). It has
+the number of the request that started it, which has no other answer than what the child says. When the host hangs up on
+an agent, all agents of the process have served, and their children end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from chaos.agent import kernel
 
@@ -38,6 +39,7 @@ READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 MISSING = "missing"
 FAILED = "failed"
+FORGOTTEN = b'{"forgotten":'
 PATIENCE = 0.5
 """Seconds for a thread to end in."""
 SWITCH = 0.0005
@@ -136,11 +138,17 @@ class Pipe(Lines):
         self._socket.close()
 
 
+Holds = Literal["nothing", "its-own", "others"]
+"""Connections that a child has when its leg of a run is over: a client's, which ends when it is hung up on and closes
+them so that nobody notices; or those that a server has accepted, which does the same when it is told {"forget": true}
+and answers {"forgotten": n}."""
+
+
 class Child:
     """A child, and the agent's end of its socket pair; `body` is a process's id, or a thread."""
 
-    def __init__(self, number: int, body: int | threading.Thread, sock: socket.socket) -> None:
-        self.number, self.socket = number, sock
+    def __init__(self, number: int, body: int | threading.Thread, sock: socket.socket, holds: Holds) -> None:
+        self.number, self.socket, self.holds = number, sock, holds
         self.lines = Lines(sock.fileno(), sock.fileno())
         self._body = body
 
@@ -153,7 +161,22 @@ class Child:
         """End it: a process at once; a thread when it notices that it was hung up on."""
         if isinstance(self._body, int):
             os.kill(self._body, signal.SIGKILL)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Have it end by itself, if it is waiting for a word."""
         self.socket.shutdown(socket.SHUT_RDWR)
+
+    def ends_soon(self) -> bool:
+        """Whether it has ended, within PATIENCE."""
+        if isinstance(self._body, threading.Thread):
+            self._body.join(PATIENCE)
+            return not self._body.is_alive()
+        ended = os.pidfd_open(self._body)
+        try:
+            return bool(select.select([ended], [], [], PATIENCE)[0])
+        finally:
+            os.close(ended)
 
     def stop(self, *, stop: bool) -> None:
         """SIGSTOP or SIGCONT to a process, and its effect."""
@@ -265,7 +288,7 @@ class Agent:
         self._host = HostLines(reader, writer)
         self._loop, self._home = loop, home
         self._operations: dict[str, Callable[..., Any]] = {}
-        self._count = 0
+        self._request = UNANSWERED
         loop.watch(reader, self._serve)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
@@ -285,26 +308,25 @@ class Agent:
         fds, self._host.handed_over = self._host.handed_over, []
         return fds
 
-    def fork(self, work: Callable[[Pipe], None]) -> int:
+    def fork(self, work: Callable[[Pipe], None], holds: Holds = "nothing") -> int:
         """Run `work(pipe)` in a forked child and return its number; what it writes to the pipe are its events."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             self._become_child(work, ours, theirs)
         theirs.close()
-        return self._adopt(pid, ours)
+        return self._adopt(pid, ours, holds)
 
-    def thread(self, work: Callable[[Pipe], None]) -> int:
+    def thread(self, work: Callable[[Pipe], None], holds: Holds = "nothing") -> int:
         """Run `work(pipe)` in a thread, as `fork` does in a process; it stays in this node, and ends at hang-up."""
         ours, theirs = socket.socketpair()
         body = threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True)
         body.start()
-        return self._adopt(body, ours)
+        return self._adopt(body, ours, holds)
 
-    def _adopt(self, body: int | threading.Thread, ours: socket.socket) -> int:
-        self._count += 1
-        child = self.children[self._count] = Child(self._count, body, ours)
-        self.watch(ours.fileno(), lambda: self._hear(child))
+    def _adopt(self, body: int | threading.Thread, ours: socket.socket, holds: Holds) -> int:
+        child = self.children[self._request] = Child(self._request, body, ours, holds)
+        self.watch(ours.fileno(), lambda: self._heard(child))
         return child.number
 
     def _become_child(self, work: Callable[[Pipe], None], ours: socket.socket, theirs: socket.socket) -> None:
@@ -335,17 +357,39 @@ class Agent:
         if child is not None:
             child.lines.write(message)
 
-    def _hear(self, child: Child) -> None:
+    def release(self) -> None:
+        """Have clients close what they hold, and end; one that is in the middle of something is ended."""
+        for child in [child for child in self.children.values() if child.holds == "its-own"]:
+            child.hang_up()
+            if not child.ends_soon():
+                child.kill()
+            self._bury(child)
+
+    def forget_connections(self) -> None:
+        """Have servers close what they have accepted."""
+        for child in [child for child in self.children.values() if child.holds == "others"]:
+            self.tell(child.number, {"forget": True})
+            while child.number in self.children and not self._hear(child, FORGOTTEN):
+                pass
+
+    def _heard(self, child: Child) -> None:
+        self._hear(child)
+
+    def _hear(self, child: Child, wanted: bytes | None = None) -> bool:
+        """Pass on what a child says, but for an answer that is wanted here; whether that was among it."""
         if child.number not in self.children:
-            return  # ended by a request of the same round
+            return False  # ended by a request of the same round
         try:
             lines = child.lines.lines()
         except ConnectionResetError:
             lines = None
         if lines is None:
             self._say({"child": child.number, "ended": self._bury(child)})
-        else:
-            self._pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in lines))
+            return False
+        others = [line for line in lines if wanted is None or not line.startswith(wanted)]
+        if others:
+            self._pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in others))
+        return len(others) < len(lines)
 
     def _say(self, message: Any) -> None:
         self._pass_on(encoded(message).encode() + b"\n")
@@ -375,11 +419,12 @@ class Agent:
             self._answer(request)
 
     def _answer(self, request: dict[str, Any]) -> None:
+        self._request = request["id"]
         try:
             answer = {"id": request["id"], "result": self._operation(request["op"])(self, **request["args"])}
         except Exception as error:
             answer = {"id": request["id"], "error": describe(error)}
-        if request["id"] != UNANSWERED or "error" in answer:
+        if "error" in answer or (request["id"] != UNANSWERED and request["id"] not in self.children):
             self._say(answer)
 
     def _operation(self, name: str) -> Callable[..., Any]:

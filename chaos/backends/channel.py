@@ -147,6 +147,8 @@ class Channel:
         """The next event of a child; None after `timeout` seconds. LabError when it has died or failed."""
         deadline = time.monotonic() + timeout
         while not self._events.get(child):
+            if child in self._results:
+                raise self._failure(self._results.pop(child)["error"])  # it could not be started
             if child in self._ended:
                 raise LabError(f"a child of the agent in node {self.node!r} died (status {self._ended[child]})")
             if not self.pump(deadline - time.monotonic()) and time.monotonic() >= deadline:
@@ -164,7 +166,7 @@ class Channel:
 
     def holds(self, child: int) -> bool:
         """Whether an event of this child is among what was taken in."""
-        return bool(self._events.get(child)) or child in self._ended
+        return bool(self._events.get(child)) or child in self._ended or child in self._results
 
     def _died(self) -> LabError:
         self.dead = True
@@ -193,7 +195,7 @@ class Passed(Protocol):
 
 
 class ChildOf:
-    """A running child of an agent (model.Running)."""
+    """A running child of an agent (model.Running), with the number of the request that started it."""
 
     def __init__(self, channel: Channel, number: int) -> None:
         self._channel, self._number = channel, number
@@ -242,14 +244,14 @@ class AgentNode:
         return self.channel.result(self.channel.send(operation, arguments))
 
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
-        return ChildOf(self.channel, self.call(operation, **arguments))
+        return ChildOf(self.channel, self.channel.send(operation, arguments))
 
     def check(self) -> None:
         """LabError when what the node runs is not what it was; an agent that has died says so by itself."""
 
     def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> Passed:
         """`start`, with descriptors of ours for the operation to use; ours stay open."""
-        return ChildOf(self.channel, self.channel.result(self.channel.send(operation, arguments, fds)))
+        return ChildOf(self.channel, self.channel.send(operation, arguments, fds))
 
 
 def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any) -> dict[str, Any]:

@@ -103,7 +103,6 @@ class AgentLab:
         self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
         self._mark: dict[str, int] = dict.fromkeys(self.captured, 0)
         self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
-        self._callbacks: list[Callable[[], None]] = []
         self.at_hold: Callable[[], None] = lambda: None
         self.answers = Answers()
         self.recovered = False
@@ -317,19 +316,12 @@ class AgentLab:
         self.drain()
         self.at_hold()
 
-    def on_quiesce(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
-
     def release(self) -> None:
         """Have the clients close what they hold, silently."""
-        while self._callbacks:
-            self._callbacks.pop()()
+        everywhere(self.nodes, "release")
 
     def quiesce(self) -> None:
         """Remove every trace of a leg: sockets at both ends, queues, neighbours, route exceptions."""
-        self.release()
-        if self._listener is not None:
-            self._listener.forget_connections()
         for _ in range(PASSES):  # what was destroyed may tell its peer, which warms neighbours again
             self.drain()
             if not any(everywhere(self.nodes, "quiesce").values()):

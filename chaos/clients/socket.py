@@ -11,9 +11,8 @@ from typing import Any, ClassVar, Literal
 from chaos.clients._attempt import deadline
 from chaos.clients._steps import HEALTHY, Bind, Interrupt, Options, Step, To, Wait, misplaced, nonsense, wire_form
 from chaos.conversation import segment
-from chaos.errors import LabError
 from chaos.fields import Duration, NodeName, Positive
-from chaos.model import Lab, Outcome, Running, Setting, Speaks, Surfaced
+from chaos.model import Lab, Outcome, Setting, Speaks, Surfaced
 
 __all__ = ["HEALTHY", "Bind", "Interrupt", "Options", "Socket", "Step", "To", "Wait"]
 
@@ -67,7 +66,6 @@ class Socket:
         """Play the steps in the node; the sockets stay open until the lab is quiesced."""
         started_ns = time.time_ns()
         running = lab.nodes[self.node].start("connect", **self._job(lab))
-        lab.on_quiesce(lambda: _release(running))
         end = time.monotonic() + max(deadline(lab.setting, self.timeout), self.options.patience * 1.125 + 5.0)
         while (event := running.next(max(0.0, end - time.monotonic()))) is not None:
             if "outcome" in event:
@@ -112,17 +110,6 @@ class Socket:
 def _seen(lab: Lab, node: str, way: str, kind: str) -> bool:
     found = (packet for packet in lab.packets(node) if packet.outgoing == (way == ">"))
     return any(segment(packet).partition(":")[0] == kind for packet in found)
-
-
-def _release(running: Running) -> None:
-    """Have the client's sockets closed silently; one that hangs is killed."""
-    running.tell({"release": True})
-    try:
-        answer = running.next(1.0)
-    except LabError:
-        return  # it is gone, and its sockets with it
-    if answer is None:
-        running.end()
 
 
 def _outcome(said: Mapping[str, Any]) -> Outcome:
