@@ -96,9 +96,9 @@ def _hub_route(link: LinkSpec, address: str) -> RouteSpec:
 
 def _nodes(spec: Spec, containers: Containers | None) -> list[str]:
     lines = []
+    files = spec["etc"] if spec["etc"]["resolv.conf"] else {"hosts": spec["etc"]["hosts"]}
     for node in spec["nodes"]:
         name = node["name"]
-        files = {"hosts": node["hosts"], **(spec["etc"] if spec["etc"]["resolv.conf"] else {})}
         lines += [containers.namespace(name) if containers else f"ip netns add {namespace(name)}", *etc(name, files)]
         lines += containers.names(name) if containers else []
         lines += [sysctls(name, node["sysctls"]), inside(name, "ip", "link", "set", "lo", "up")]

@@ -44,7 +44,7 @@ def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Net
     for _ in range(LABS):
         with session.start(Setting(TOPOLOGY)) as lab:
             processes.append(lab_process(lab.nodes["client"]))
-            assert len(namespaces(lab)) == len(KINDS) * len(lab.nodes)
+            assert len(namespaces(lab)) == 1 + 2 * len(lab.nodes), "a network and a host name each, and one set of mounts"
             seen.append(cookies(lab))
     assert len(set(processes)) <= SPARE + 1
     assert len(set.union(*seen)) == LABS * 3
@@ -70,6 +70,17 @@ def test_what_a_lab_has_written_and_started_is_gone_in_the_next() -> None:
                 if lab_process(lab.nodes["client"]) == first:
                     return
         raise AssertionError("the process that had the first lab never came back")
+
+
+def test_a_node_whose_names_lead_elsewhere_has_files_of_its_own(session: Netns) -> None:
+    with session.start(Setting(TOPOLOGY)) as lab:
+        before = namespaces(lab)
+        lab.names("client", {"server": [lab.nowhere]})
+        files = {name: node.call("command", argv=["cat", "/etc/hosts"]) for name, node in lab.nodes.items()}
+        assert lab.nowhere in files["client"]
+        assert lab.nowhere not in files["server"] == files["router"]
+        lab.names("client", {})
+        assert len(namespaces(lab)) == len(before) + 1
 
 
 def seen(lab: AgentLab, command: str) -> str:

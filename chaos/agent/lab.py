@@ -30,11 +30,10 @@ from chaos.agent.serve import Agent, Loop
 
 
 class NodeSpec(TypedDict):
-    """A namespace to make: its sysctls in order ([name, value]; a missing one is skipped), and its /etc/hosts."""
+    """A namespace to make: its sysctls in order ([name, value]; a missing one is skipped)."""
 
     name: str
     sysctls: list[tuple[str, str]]
-    hosts: str
 
 
 class LinkSpec(TypedDict):
@@ -153,7 +152,7 @@ class Lab:
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
         for node, fd in zip(spec["nodes"], fds, strict=True):
-            place = Place(node, namespaces[node["name"]])
+            place = Place(node["name"], namespaces[node["name"]])
             self._places.append(place)
             self._agents.append(Agent(node["name"], fd, self.loop, place))
 
@@ -272,22 +271,35 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
 
 
 class Place:
-    """A node's namespaces (serve.Home): the network's, and the mounts and host name of what runs in it."""
+    """A node's namespaces (serve.Home): the network's, and the mounts and host name of what runs in it.
 
-    def __init__(self, node: NodeSpec, network: int) -> None:
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
-        kernel.sethostname(node["name"])
-        _replace("/etc/hosts", f"{RUN}/hosts.{node['name']}", node["hosts"])
-        self._namespaces = [(network, kernel.CLONE_NEWNET)]
-        self._namespaces += [(_opened(name), flag) for name, flag in NAMESPACES[1:]]
+    The mounts are the lab's, until the node is to have files of its own.
+    """
+
+    def __init__(self, name: str, network: int) -> None:
+        kernel.unshare(kernel.CLONE_NEWUTS)
+        kernel.sethostname(name)
+        self._name, self._network, self._host = name, network, _opened("uts")
+        self._mounts = _opened("mnt")
 
     def enter(self) -> None:
         """A thread of ours shares our root and working directory, and whoever shares them cannot change its mounts."""
         kernel.unshare(kernel.CLONE_FS)
-        for fd, flag in self._namespaces:
-            kernel.setns(fd, flag)
+        kernel.setns(self._network, kernel.CLONE_NEWNET)
+        kernel.setns(self._host, kernel.CLONE_NEWUTS)
+        kernel.setns(self._mounts, kernel.CLONE_NEWNS)
+
+    def separate(self) -> None:
+        """From now on /etc/hosts of this node, which this process is in, is its own."""
+        own = f"{RUN}/hosts.{self._name}"
+        if not os.path.exists(own):
+            kernel.unshare(kernel.CLONE_NEWNS)
+            with open("/etc/hosts", encoding="ascii") as file:
+                _replace("/etc/hosts", own, file.read())
+            os.close(self._mounts)
+            self._mounts = _opened("mnt")
 
     def close(self) -> None:
         """Let go of them."""
-        for fd, _ in self._namespaces:
+        for fd in (self._network, self._host, self._mounts):
             os.close(fd)

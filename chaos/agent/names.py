@@ -7,6 +7,7 @@ from chaos.agent.serve import Agent
 
 def run(agent: Agent, *, hosts: str, resolv_conf: str | None = None) -> None:
     """Write them in place: they are bind mounts, so they cannot be replaced by renaming. None: as it is."""
+    agent.have_own_files()
     for path, text in (("/etc/hosts", hosts), ("/etc/resolv.conf", resolv_conf)):
         if text is not None:
             with open(path, "w", encoding="ascii") as file:

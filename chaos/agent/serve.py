@@ -199,6 +199,9 @@ class Home(Protocol):
     def enter(self) -> None:
         """Have what this process does from now on happen there, and what it starts be there."""
 
+    def separate(self) -> None:
+        """Have files that no other node has."""
+
 
 @runtime_checkable
 class Closing(Protocol):
@@ -302,6 +305,11 @@ class Agent:
     def alarm(self, callback: Callable[[], None], seconds: float | None) -> None:
         """Call back once, so many seconds from now and not when it was said before; None: not any more."""
         self._loop.alarm(callback, seconds)
+
+    def have_own_files(self) -> None:
+        """What is written in /etc from now on is this node's alone."""
+        if self._home is not None:
+            self._home.separate()
 
     def handed_over(self) -> list[int]:
         """The descriptors that came with this request; the operation closes them."""

@@ -149,7 +149,7 @@ class Fake(Netns):
         return toxiproxy.NAME
 
     def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
-        self.agents = {node["name"]: FakeAgent(node["name"], hosts=node["hosts"]) for node in spec["nodes"]}
+        self.agents = {node["name"]: FakeAgent(node["name"], hosts=spec["etc"]["hosts"]) for node in spec["nodes"]}
         for node in spec["nodes"]:
             self.agents[node["name"]].sysctls.update(node["sysctls"])
         for each in spec["routes"]:

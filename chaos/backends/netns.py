@@ -261,10 +261,9 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     hub = ROUTER if routed else SWITCH
     timing = TIMING[setting.timing]
     there = places(names)
-    hosts = naming.hosts(setting, there, {})
     resolver = there[RESOLVER][setting.family] if setting.names == "dns" else None
-    nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing, "hosts": hosts} for name in names]
-    nodes.append({"name": hub, "sysctls": (FORWARDING if routed else []) + COMMON, "hosts": hosts})
+    nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing} for name in names]
+    nodes.append({"name": hub, "sysctls": (FORWARDING if routed else []) + COMMON})
     links: list[LinkSpec] = []
     routes: list[RouteSpec] = []
     for index, name in enumerate(names, 1):
@@ -281,7 +280,7 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
             goals = [*(each[family] for other, each in there.items() if other != name), nowhere]
             routes += _routes(name, TEMPLATES[family].format(index, GATEWAY) if routed else None, goals)
     kind = {"wire": hub, "bridged": None} if routed else {"wire": None, "bridged": hub}
-    etc = naming.etc(resolver)
+    etc = {"hosts": naming.hosts(setting, there, {}), **naming.etc(resolver)}
     return {
         "nodes": nodes,
         "links": links,
