@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from chaos import requires
-from chaos.backends.channel import everywhere
+from chaos.backends.channel import Question, everywhere
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
@@ -240,33 +240,36 @@ class Watch:
 
     def __init__(self, lab: AgentLab, case: Case) -> None:
         self._lab, self._case = lab, case
-        self._sampled = {node: lab.nodes[node] for node in case.expect.states}
-        for name, node in self._sampled.items():
-            node.call("states", do="start", port=self._port(name))
+        client, sampled = case.setting.client, case.expect.states
         names = [f"net/ipv4/{name}" for name in SYSCTLS]
-        values = lab.nodes[case.setting.client].call("sysctl", read=[*names, PORTS])
+        questions: dict[str, list[Question]] = {name: [] for name in (*lab.captured, *sampled)}
+        questions[client].append(("sysctl", {"read": [*names, PORTS]}))
+        for name in sampled:
+            questions[name].append(("states", {"do": "start", "port": self._port(name)}))
+        for name in lab.captured:
+            questions[name].append(("counters", {}))
+        self._queues: dict[str, QueueLength] = {}
+        lab.at_hold = self._look
+        answers = lab.mark(questions)
+        self._before: dict[str, Tables] = {name: answers[name][-1] for name in lab.captured}
+        values = answers[client][0]
         found = {name.rpartition("/")[2]: values[name] for name in names if name in values}
         own = case.client.overrides if isinstance(case.client, Socket) else {}
         self.schedule = from_sysctls({**found, **own}, lab.unit)
         low, high = map(int, values[PORTS].split())
         self._ephemeral = (low, high)
-        self._queues: dict[str, QueueLength] = {}
-        lab.at_hold = self._look
-        self._before = self._counters()
-        lab.mark()
-
-    def _counters(self) -> dict[str, Tables]:
-        nodes = {name: self._lab.nodes[name] for name in self._lab.captured}
-        return everywhere(nodes, "counters")
 
     def _look(self) -> None:
         """Read the queues and have every sampler look, while nothing moves."""
+        self._read_queues()
+        everywhere({name: self._lab.nodes[name] for name in self._case.expect.states}, "states", do="look")
+
+    def _read_queues(self) -> None:
         for node in self._case.expect.queues:
             path = {"path": self._case.setting.pathname} if self._case.setting.local else {}
             queue = self._lab.nodes[node].call("queue", port=self._port(node), **path)
             if queue is not None:
                 self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
-        everywhere(self._sampled, "states", do="look")
 
     def _port(self, node: str) -> int:
         listen = self._case.setting.listen
@@ -277,9 +280,11 @@ class Watch:
         lab, setting = self._lab, self._case.setting
         lab.at_hold = lambda: None
         if not self._queues:
-            self._look()
-        after = self._counters()
-        lab.read_captures()
+            self._read_queues()
+        questions: dict[str, list[Question]] = {name: [("counters", {})] for name in lab.captured}
+        for name in self._case.expect.states:
+            questions.setdefault(name, []).append(("states", {"do": "stop"}))
+        answers = lab.read_captures(questions)
         attempt = {node: tuple(self._window(node, outcome)) for node in lab.captured}
         packets = {node: self._conversation(node, attempt[node], outcome) for node in lab.captured}
         lookups: tuple[Message, ...] = ()
@@ -293,9 +298,9 @@ class Watch:
             proxy=setting.target.node if setting.proxied else None,
             packets=packets,
             attempt=attempt,
-            states={node: _log(said) for node, said in everywhere(self._sampled, "states", do="stop").items()},
+            states={node: _log(answers[node][-1]) for node in self._case.expect.states},
             queues=self._queues,
-            kernel={node: Rise(self._before[node], after[node]) for node in after},
+            kernel={node: Rise(before, answers[node][0]) for node, before in self._before.items()},
             ephemeral=self._ephemeral,
             type=setting.type,
             local=setting.local,

@@ -44,7 +44,7 @@ def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Net
     for _ in range(LABS):
         with session.start(Setting(TOPOLOGY)) as lab:
             processes.append(lab_process(lab.nodes["client"]))
-            assert len(namespaces(lab)) == 1 + 2 * len(lab.nodes), "a network and a host name each, and one set of mounts"
+            assert len(namespaces(lab)) == 1 + 2 * len(lab.nodes), "one set of mounts, and two for each node"
             seen.append(cookies(lab))
     assert len(set(processes)) <= SPARE + 1
     assert len(set.union(*seen)) == LABS * 3

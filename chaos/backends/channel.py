@@ -36,6 +36,9 @@ INSTALL = {
 UNANSWERED = 0
 """The number of a request whose result nobody wants (chaos/agent/serve.py)."""
 
+Question = tuple[str, Mapping[str, Any]]
+"""An operation and its arguments."""
+
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 _decoded = json.JSONDecoder().decode
 
@@ -46,6 +49,10 @@ def readable(fds: Iterable[int], timeout: float) -> bool:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     return bool(poll.poll(max(0.0, timeout) * 1000))
+
+
+def _line(number: int, operation: str, arguments: Mapping[str, Any]) -> bytes:
+    return _encoded({"id": number, "op": operation, "args": arguments}).encode() + b"\n"
 
 
 class Channel:
@@ -72,16 +79,25 @@ class Channel:
 
     def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
         """Send a request, with descriptors for the operation to use; returns its number for `result`."""
-        self._count += 1
-        self._write({"id": self._count, "op": operation, "args": arguments}, fds)
+        self._write(self._numbered(operation, arguments), fds)
         return self._count
+
+    def send_all(self, questions: Sequence[Question]) -> list[int]:
+        """Send several requests at once, for the agent to do one after another; returns their numbers."""
+        before = self._count
+        self._write(b"".join(self._numbered(*question) for question in questions))
+        return [*range(before + 1, self._count + 1)]
+
+    def _numbered(self, operation: str, arguments: Mapping[str, Any]) -> bytes:
+        self._count += 1
+        return _line(self._count, operation, arguments)
 
     def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
         """Send a request that is answered only if it fails; whoever takes in the answer is told."""
-        self._write({"id": UNANSWERED, "op": operation, "args": arguments})
+        self._write(_line(UNANSWERED, operation, arguments))
 
-    def _write(self, request: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        data = memoryview(_encoded(request).encode() + b"\n")
+    def _write(self, lines: bytes, fds: Sequence[int] = ()) -> None:
+        data = memoryview(lines)
         try:
             if fds:
                 data = data[self._send_along(data, fds) :]
@@ -256,8 +272,14 @@ class AgentNode:
 
 def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any) -> dict[str, Any]:
     """Run one operation in every node at once; the results by node."""
-    sent = {name: node.channel.send(operation, arguments) for name, node in nodes.items()}
-    return {name: nodes[name].channel.result(number) for name, number in sent.items()}
+    answers = asked(nodes, {name: [(operation, arguments)] for name in nodes})
+    return {name: result for name, (result,) in answers.items()}
+
+
+def asked(nodes: Mapping[str, AgentNode], questions: Mapping[str, Sequence[Question]]) -> dict[str, list[Any]]:
+    """Run several operations in several nodes, those of one node in their order; the results by node."""
+    sent = {name: nodes[name].channel.send_all(each) for name, each in questions.items()}
+    return {name: [nodes[name].channel.result(number) for number in numbers] for name, numbers in sent.items()}
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos import toxiproxy
 from chaos.backends.canned import FIRST_EVENTS, REPLIES, FakeAgent, static_route
-from chaos.backends.channel import Channel
+from chaos.backends.channel import Channel, Question
 from chaos.backends.compressed import Compression
 from chaos.backends.netns import Netns
 
@@ -70,6 +70,9 @@ class FakeChannel(Channel):
         else:
             self._answers[self._count] = self._agent.answer(operation, arguments)
         return self._count
+
+    def send_all(self, questions: Sequence[Question]) -> list[int]:
+        return [self.send(*question) for question in questions]
 
     def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
         self.result(self.send(operation, arguments))

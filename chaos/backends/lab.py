@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from chaos.backends import names as naming
-from chaos.backends.channel import AgentNode, ChildOf, everywhere, until
+from chaos.backends.channel import AgentNode, ChildOf, Question, asked, everywhere, until
 from chaos.backends.proxy import AgentProxy
 from chaos.backends.relay import Relay, RelayRule
 from chaos.backends.resolver import AgentResolver
@@ -24,6 +24,9 @@ PASSES = 8
 """How often quiesce looks at most; usually the second look finds nothing left to remove."""
 EVERY = "::"
 """Where the listener listens when names lead to both of its addresses: one socket takes both families (ipv6(7))."""
+Questions = Mapping[str, Sequence[Question]]
+"""What nodes are asked, by node."""
+NOTHING: Questions = {}
 LISTENS = 30.0
 """Seconds within which a product must listen."""
 
@@ -279,30 +282,35 @@ class AgentLab:
             raise LabError("there is no wire: `path: direct` leaves the router out")
         return self._wire.armed(rule)
 
-    def mark(self) -> None:
-        """What the captures see from now on is the attempt's."""
-        self.read_captures()
+    def mark(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
+        """What the captures see from now on is the attempt's. Asks nodes something else before; their answers."""
+        answers = self.read_captures(also)
         self._mark = {name: len(frames) for name, frames in self._frames.items()}
+        return answers
 
-    def read_captures(self) -> None:
-        """Take over what the captures have seen."""
-        for name in self.captured:
-            self._read_capture(name)
-
-    def _read_capture(self, name: str) -> None:
-        known = self._frames[name]
-        answer = self.nodes[name].call("capture", do="read", since=len(known))
-        known.extend(
-            Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in answer["frames"]
+    def read_captures(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
+        """Take over what the captures have seen. Asks nodes something else before; their answers."""
+        nodes = [*self.captured, *(name for name in also if name not in self.captured)]
+        unread = {name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()}
+        answers = asked(
+            self.nodes, {name: [*also.get(name, ()), *([unread[name]] if name in unread else [])] for name in nodes}
         )
-        self.lost[name] = answer["lost"]
+        for name in self.captured:
+            self._take(name, answers[name].pop())
+        return answers
+
+    def _take(self, name: str, seen: Mapping[str, Any]) -> None:
+        self._frames[name].extend(
+            Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in seen["frames"]
+        )
+        self.lost[name] = seen["lost"]
 
     def frames(self) -> dict[str, tuple[Frame, ...]]:
         """Every frame of every leg, by node."""
         return {name: tuple(frames) for name, frames in self._frames.items()}
 
     def packets(self, node: str) -> Sequence[Packet]:
-        self._read_capture(node)
+        self._take(node, self.nodes[node].call("capture", do="read", since=len(self._frames[node])))
         return self.seen(node)
 
     def seen(self, node: str) -> list[Packet]:
