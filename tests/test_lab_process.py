@@ -14,7 +14,8 @@ import pytest
 from chaos.agent import kernel
 from chaos.agent.lab import Base
 from chaos.backends.lab import AgentLab
-from chaos.backends.netns import SPARE, Netns
+from chaos.backends.netns import Netns
+from chaos.backends.processes import SPARE
 from chaos.model import Setting
 from tests.deaths import lab_process
 from tests.forked import forked

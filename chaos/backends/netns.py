@@ -18,13 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chaos import command, packages, toxiproxy
 from chaos.backends import names as naming
-from chaos.backends.channel import AgentNode, Channel, everywhere, readable
+from chaos.backends import processes
+from chaos.backends.channel import AgentNode, Channel, everywhere
 from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.lab import AgentLab
+from chaos.backends.processes import START, Processes
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Family, Setting
 from chaos.requires import Answers
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from chaos.agent.lab import LinkSpec, NodeSpec, RouteSpec, Spec
 
 ROOT = Path(__file__).resolve().parents[2]
-START = 10.0
 TEMPLATES: Mapping[Family, str] = {"ipv4": "198.18.{}.{}", "ipv6": "2001:db8:0:{}::{}"}
 """Of a node's address, by its number: it is 2 on its link, and the router 1."""
 NODE, GATEWAY = 2, 1
@@ -61,8 +62,6 @@ COMMON: list[tuple[str, str]] = [
 AT_ONCE = 16
 """Labs that end together. The kernel holds the lock of all network namespaces while it takes some of them down, and
 whoever builds a lab waits for it: once for many is shorter than once for each."""
-SPARE, REST = 3, 0.05
-"""Processes that end labs while one more is forked; with more of them, seconds to wait for the first."""
 FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
 TIMING: Mapping[str, list[tuple[str, str]]] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
@@ -82,11 +81,10 @@ class Netns:
         self._stdin = stdin
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._processes: Processes | None = None
         self._compression = Compression()
         self._alive = 0
         self._over: list[ExitStack] = []
-        self._resting: list[socket.socket] = []
         self._answers = Answers()
 
     def __enter__(self) -> Netns:
@@ -94,7 +92,7 @@ class Netns:
         with theirs:
             argv = [sys.executable, "-I", "-S", "-c", BOOT, str(ROOT), str(theirs.fileno()), str(os.getpid())]
             self._process = command.start(argv, pass_fds=[theirs.fileno()], stdin=self._stdin)
-        self._control = ours
+        self._processes = Processes(ours)
         ours.settimeout(START)
         try:
             answer = ours.recv(4096)
@@ -109,8 +107,8 @@ class Netns:
         """Hang up and wait until the kernel has ended every process of the session."""
         self._compression.close()
         self._bury()
-        for status in (*self._resting, *([self._control] if self._control is not None else [])):
-            status.close()
+        if self._processes is not None:
+            self._processes.close()
         if self._process is not None:
             command.await_end(self._process, START)  # killed, the keeper takes the zygote along
 
@@ -173,8 +171,10 @@ class Netns:
         return toxiproxy.server()
 
     def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
-        status = self._process_of_a_lab()
-        stack.callback(self._resting.append, status)
+        if self._processes is None:
+            raise LabError("the netns session is not running")
+        status = self._processes.take()
+        stack.callback(self._processes.give_back, status)
         pairs = [socket.socketpair() for _ in spec["nodes"]]
         channels = {}
         for node, (ours, _) in zip(spec["nodes"], pairs, strict=True):
@@ -182,10 +182,7 @@ class Netns:
             channels[node["name"]] = channel = Channel(node["name"], fd, fd)
             stack.callback(channel.close)
         try:
-            socket.send_fds(status, [json.dumps(spec).encode()], [theirs.fileno() for _, theirs in pairs])
-            message = _heard(status)
-        except OSError:
-            message = None
+            message = processes.build(status, spec, [theirs.fileno() for _, theirs in pairs])
         finally:
             for _, theirs in pairs:
                 theirs.close()
@@ -196,54 +193,6 @@ class Netns:
         if "error" in message:
             raise LabError(f"a lab could not be built: {message['error']}")
         return channels
-
-    def _process_of_a_lab(self) -> socket.socket:
-        """The socket of a process that is to be a lab: of one whose last lab has ended, or of a new one."""
-        with self._lock:
-            if self._control is None:
-                raise LabError("the netns session is not running")
-            if (status := self._rested()) is not None:
-                return status
-            status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                try:
-                    socket.send_fds(self._control, [b"lab"], [theirs.fileno()])
-                except OSError as error:
-                    status.close()
-                    raise LabError(f"the netns session is gone: {error}") from error
-            return status
-
-    def _rested(self) -> socket.socket | None:
-        """One that says that it is at rest; who has died is forgotten.
-
-        With some of them ending labs it is better to wait for a moment than to fork one more.
-        """
-        while self._resting:
-            ready = [status for status in self._resting if readable([status.fileno()], 0.0)]
-            if not ready and not self._one_rests_soon():
-                return None
-            for status in ready[:1]:
-                self._resting.remove(status)
-                said = _heard(status)
-                if said is not None and "rest" in said:
-                    return status
-                status.close()
-        return None
-
-    def _one_rests_soon(self) -> bool:
-        return len(self._resting) >= SPARE and readable([status.fileno() for status in self._resting], REST)
-
-
-def _heard(status: socket.socket) -> Mapping[str, Any] | None:
-    """What a lab's process says next; None when it has died. LabError when it takes too long."""
-    if not readable([status.fileno()], START):
-        raise LabError(f"a lab was not ready within {START:g} s")
-    try:
-        answer = status.recv(4096)
-    except ConnectionResetError:
-        answer = b""
-    found: Mapping[str, Any] | None = json.loads(answer) if answer else None
-    return found
 
 
 def _why_not(answer: bytes) -> str:
