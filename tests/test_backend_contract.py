@@ -203,7 +203,7 @@ def test_every_call_to_a_dead_agent_names_its_node(backend: Any, node: str) -> N
         die(backend, lab, node)
         calls: list[Callable[[], object]] = [
             lambda: lab.nodes[node].call("counters"),
-            lambda: lab.nodes[node].start("states", port=8080),
+            lambda: lab.nodes[node].start("program", argv=["true"], port=1).next(5.0),
             lambda: lab.nodes[node].call("names", hosts=""),
         ]
         if node != ROUTER:

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from chaos.agent import diag, endpoint
 from chaos.agent.datagrams import Echo
 from chaos.agent.descriptors import take_descriptors
-from chaos.agent.serve import Agent, Pipe
+from chaos.agent.serve import PATIENCE, Agent, Pipe
 
 BACK_OFF = 0.1
 """Seconds between two tries of a server whose accept(2) fails: a connection that waits makes it fail at once."""
@@ -70,7 +70,7 @@ class Listener:
         self._do, self._speaks, self._after, self._pipe = do, speaks, after, pipe
         self._accepts: list[dict[str, Any]] = []
         self._acted = 0
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, threading.Thread] = {}
         self._fillers: list[socket.socket] = []
         self._ended = False
         self._lock = threading.Lock()
@@ -102,15 +102,21 @@ class Listener:
         accepting.join()
 
     def _answer(self, question: dict[str, Any]) -> None:
+        if "report" in question:
+            with self._lock:
+                self._pipe.write({"report": {"accepts": self._accepts, "acted": self._acted}})
+        else:
+            self._pipe.write({"forgotten": self._forget()})
+
+    def _forget(self) -> int:
+        """How many. A connection lives until the thread that is in recv(2) of it has come back, which is waited for."""
         with self._lock:
-            if "report" in question:
-                report = {"accepts": self._accepts, "acted": self._acted}
-                self._pipe.write({"report": report})
-            else:
-                for connection in self._open:
-                    diag.forget(connection)
-                self._pipe.write({"forgotten": len(self._open)})
-                self._open.clear()
+            gone, self._open = self._open, {}
+            for connection in gone:
+                diag.forget(connection)
+        for thread in gone.values():
+            thread.join(PATIENCE)
+        return len(gone)
 
     def _accept(self, listener: socket.socket) -> None:
         if self._do == "never-accept":
@@ -126,8 +132,9 @@ class Listener:
                     return
                 raise
             returned_ns = time.time_ns()
+            thread = threading.Thread(target=self._treat, args=(connection,), daemon=True)
             with self._lock:
-                self._open.add(connection)
+                self._open[connection] = thread
                 self._accepts.append(
                     {
                         "entered_ns": entered_ns,
@@ -137,7 +144,7 @@ class Listener:
                         "peer": list(peer[:2]) if isinstance(peer, tuple) else [peer, 0],
                     }
                 )
-            threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
+                thread.start()
 
     def _fail_to_accept(self, listener: socket.socket) -> NoReturn:
         """accept(2) with no descriptor left, again and again, as servers do.
@@ -203,10 +210,10 @@ class Listener:
             if self._do == "abort":
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if self._do in ("abort", "close"):
-                self._open.discard(connection)
+                self._open.pop(connection, None)
                 connection.close()
             elif self._do == "forget":
-                self._open.discard(connection)
+                self._open.pop(connection, None)
                 diag.forget(connection)
             elif self._do == "vanish":
                 diag.deafen(connection)
@@ -214,5 +221,5 @@ class Listener:
 
     def _end(self, connection: socket.socket) -> None:
         with self._lock:
-            self._open.discard(connection)
+            self._open.pop(connection, None)
             connection.close()
