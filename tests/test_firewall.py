@@ -123,3 +123,7 @@ class TestProgram:
     def test_it_does_not_inherit_what_python_ignores(self) -> None:
         ignored = spawned.output(["grep", "SigIgn", "/proc/self/status"]).split()[1]
         assert int(ignored, 16) & 1 << signal.SIGPIPE - 1 == 0
+
+    def test_it_inherits_no_descriptor_of_its_agent_s(self, lab: AgentLab) -> None:
+        listed = lab.nodes["client"].call("command", argv=["ls", "/proc/self/fd"]).split()
+        assert listed == ["0", "1", "2", "3"], "the last one is that of the folder"

@@ -100,6 +100,17 @@ def checksum_in_software(interface: str) -> None:
         fcntl.ioctl(sock, SIOCETHTOOL, request)
 
 
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """recvmsg(2) with descriptors (SCM_RIGHTS), which no program that is started inherits.
+
+    socket.recv_fds() takes flags, MSG_CMSG_CLOEXEC among them, and passes none on.
+    """
+    data, fds, _, _ = socket.recv_fds(sock, size, most)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return data, fds
+
+
 def read_file(path: str) -> bytes:
     """All of a file of /proc, at the least cost."""
     fd = os.open(path, os.O_RDONLY)

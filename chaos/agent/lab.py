@@ -104,7 +104,7 @@ def start(status: socket.socket) -> NoReturn:
 def request(control: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message on a SOCK_SEQPACKET socket of the host's, and its descriptors; None when the host has gone."""
     try:
-        message, fds, _, _ = socket.recv_fds(control, LONGEST, MOST)
+        message, fds = kernel.receive(control, LONGEST, MOST)
     except ConnectionResetError:
         return None
     return (message, fds) if message else None

@@ -104,7 +104,7 @@ class HostLines(Lines):
         """One recvmsg(2), which never reads beyond a message's descriptors."""
         if self._socket is None:
             return super().receive()
-        data, fds, _, _ = socket.recv_fds(self._socket, READ, 8)
+        data, fds = kernel.receive(self._socket, READ, 8)
         self.handed_over += fds
         return data
 
