@@ -40,6 +40,7 @@ def cookies(lab: AgentLab) -> set[int]:
     return {node.call("cookie") for node in lab.nodes.values()}
 
 
+@pytest.mark.slow("eight labs, one after another")
 def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Netns) -> None:
     processes, seen = [], []
     for _ in range(LABS):
@@ -57,6 +58,7 @@ def test_labs_that_live_at_once_have_each_a_process(session: Netns) -> None:
         assert not namespaces(one) & namespaces(other)
 
 
+@pytest.mark.slow("labs until the first one's process comes back")
 def test_what_a_lab_has_written_and_started_is_gone_in_the_next() -> None:
     leaves = "ip address add 198.18.77.7/32 dev eth0; echo left > /run/left; (setsid sleep 1000 > /dev/null 2>&1 &)"
     looks = "ip address show dev eth0; ls /run; cat /proc/[0-9]*/cmdline"
