@@ -125,6 +125,10 @@ class Channel:
             raise self._failure(answer["error"])
         return answer["result"]
 
+    def has(self, number: int) -> bool:
+        """Whether the answer to a request was taken in."""
+        return number in self._results
+
     def pump(self, timeout: float) -> bool:
         """Take in what the agent says, waiting for at most `timeout` seconds; False when nothing came."""
         if not self._poll.poll(max(0.0, timeout) * 1000):
@@ -279,7 +283,18 @@ def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any)
 def asked(nodes: Mapping[str, AgentNode], questions: Mapping[str, Sequence[Question]]) -> dict[str, list[Any]]:
     """Run several operations in several nodes, those of one node in their order; the results by node."""
     sent = {name: nodes[name].channel.send_all(each) for name, each in questions.items()}
+    _take_in({nodes[name].channel: numbers[-1] for name, numbers in sent.items() if numbers})
     return {name: [nodes[name].channel.result(number) for number in numbers] for name, numbers in sent.items()}
+
+
+def _take_in(last: Mapping[Channel, int]) -> None:
+    """Wait for these answers, whichever comes first: agents that share a process wait for us while one is not read."""
+    deadline = time.monotonic() + TIMEOUT
+    while waiting := [channel for channel, number in last.items() if not channel.has(number)]:
+        if not readable([channel.reader for channel in waiting], deadline - time.monotonic()):
+            raise LabError(f"the agent in node {waiting[0].node!r} did not answer within {TIMEOUT:g} s")
+        for channel in waiting:
+            channel.pump(0)
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:

@@ -91,6 +91,9 @@ class FakeChannel(Channel):
             if word in REPLIES:
                 events.append(REPLIES[word](self._agent, value))
 
+    def has(self, number: int) -> bool:
+        return True
+
     def result(self, number: int, timeout: float = 0.0) -> Any:
         return self._answers.pop(number)
 
