@@ -26,7 +26,7 @@ import pytest
 
 import chaos.backends
 from chaos import topology
-from chaos.backends.channel import AgentNode
+from chaos.backends.channel import AgentNode, asked
 from chaos.backends.fake import Fake
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
@@ -176,6 +176,14 @@ def test_a_condition_that_never_holds_is_named(lab: AgentLab) -> None:
     with pytest.raises(LabError, match="the moon"):
         lab.wait(lambda: False, "the moon", 0.02)
     lab.wait(lambda: True, "nothing", 0.0)
+
+
+def test_large_answers_of_two_nodes_do_not_wait_for_each_other(backend: Any, lab: AgentLab) -> None:
+    """More than the buffers of both lines hold; in the netns backend one process writes them, one after the other."""
+    kernel_of(backend)
+    question = ("command", {"argv": ["head", "-c", "3000000", "/dev/zero"]})
+    answers = asked(lab.nodes, {"server": [question], "client": [question]})
+    assert {name: len(text) for name, (text,) in answers.items()} == {"server": 3_000_000, "client": 3_000_000}
 
 
 def test_two_labs_at_once_are_two(backend: Any) -> None:
