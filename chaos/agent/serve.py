@@ -62,7 +62,7 @@ class Lines:
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader, self.writer = reader, writer
-        self._rest = b""
+        self._rest: list[bytes] = []
 
     def write(self, message: Any) -> None:
         self.pass_on(encoded(message).encode() + b"\n")
@@ -83,7 +83,11 @@ class Lines:
         data = self.receive()
         if not data:
             return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest.append(data)
+        if b"\n" not in data:
+            return []
+        *lines, rest = b"".join(self._rest).split(b"\n")
+        self._rest = [rest]
         return lines
 
     def receive(self) -> bytes:

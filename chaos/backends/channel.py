@@ -63,7 +63,7 @@ class Channel:
 
     def __init__(self, node: str, reader: int, writer: int) -> None:
         self.node, self.reader, self._writer = node, reader, writer
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._count = 0
         self._results: dict[int, Mapping[str, Any]] = {}
         self._events: dict[int, deque[Any]] = {}
@@ -141,7 +141,11 @@ class Channel:
             return True
         if not data:
             raise self._died()
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest.append(data)
+        if b"\n" not in data:
+            return True
+        *lines, rest = b"".join(self._rest).split(b"\n")
+        self._rest = [rest]
         failures = [failure for line in lines if (failure := self._sort(_decoded(line.decode())))]
         if failures:
             raise failures[0]
