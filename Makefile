@@ -5,18 +5,22 @@ PYTHON := .venv/bin/python
 BENCH ?=
 ARGS ?=
 
+# Hundreds of interpreters are started, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: scenarios test test-in-engine lint bench setup
 
 scenarios: setup
 	$(PYTHON) -m pytest scenarios/ $(ARGS)
 
 # With the Docker Engine that answers, or a throwaway one (root on Debian); without one the docker tests are skipped.
+test: WITH := --engine
 test: setup
 	scripts/engine $(MAKE) --no-print-directory test-in-engine
 
 test-in-engine:
 	scripts/node-image || true
-	$(PYTHON) -m pytest tests/ scenarios/ $(ARGS)
+	$(PYTHON) -m pytest -n auto --dist loadfile tests/ scenarios/ $(ARGS)
 
 lint: setup
 	$(PYTHON) -m pytest tests/test_lint.py tests/test_layers.py $(ARGS)
@@ -25,5 +29,4 @@ bench: setup
 	$(PYTHON) -m benchmarks $(BENCH)
 
 setup:
-	@scripts/setup
-	@scripts/toxiproxy
+	@scripts/toxiproxy & built=$$!; scripts/setup $(WITH) && wait $$built

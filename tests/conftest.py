@@ -1,26 +1,92 @@
-"""What every test here is held to: quick, or marked `slow(reason)`.
+"""What every test here is held to: quick, or marked `slow(reason)`; and what several workers (pytest-xdist) need.
 
 Over 0.25 s without the marker is listed in the summary; over a second fails the test. On a machine that is
-busy with more than its processors can do, the second grows with the load average: a slow test is the defect,
+busy with more than its processors can do, both grow with what there is to do: a slow test is the defect,
 a slow neighbour is not.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests import lanes, shipped
+from tests.load import busy
+
+if TYPE_CHECKING:
+    from tests.distribution import Lanes
 
 pytest_plugins = ["pytester"]
 
 LISTED_S = 0.25
 FAILED_S = 1.0
+TOLD, UNMARKED = "told", "unmarked"
+"""Properties of reports, which reach the summary from any worker: a text, and the seconds of what should be marked."""
+SHARED = "shipped"
+FOLDER = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
 
 
-def limit_s() -> float:
-    """Seconds that an unmarked test may take right now."""
-    return FAILED_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say something in the terminal's summary."""
+    return partial(record_property, TOLD)
+
+
+# -- several workers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The shipped scenarios are run once for all tests, and for all workers: they share a folder that ends with us."""
+    folder = None
+    if hasattr(config, "workerinput"):
+        folder = Path(config.workerinput[SHARED])
+    elif config.getoption("numprocesses", None):
+        config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix="connect-chaos-shipped-")
+    shipped.scenarios = shipped.Scenarios(folder)
+    config.pluginmanager.register(shipped.scenarios)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run has ended."""
+    shipped.scenarios.close()
+    if FOLDER in config.stash:
+        config.stash[FOLDER].cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where."""
+    node.workerinput[SHARED] = node.config.stash[FOLDER].name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: one more than there are processors, as most tests wait for most of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes | None:
+    """`--dist loadfile` is by lane here."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.distribution import Lanes
+
+    return Lanes(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, and with the scenarios before whoever asks what became of them."""
+    items.sort(key=lambda item: lanes.place(item.nodeid))
+
+
+# -- quick, or marked
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -36,15 +102,32 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail what passed too slowly and does not say why."""
     report = yield
-    if report.when == "call" and report.passed and not item.get_closest_marker("slow") and call.duration > limit_s():
-        report.outcome = "failed"
-        report.longrepr = f"passed, but took {call.duration:.2f} s: mark it @pytest.mark.slow('why') or make it quick"
+    if report.when == "call" and report.passed and not item.get_closest_marker("slow"):
+        if call.duration > FAILED_S * busy():
+            report.outcome = "failed"
+            report.longrepr = (
+                f"passed, but took {call.duration:.2f} s: mark it @pytest.mark.slow('why') or make it quick"
+            )
+        elif call.duration > LISTED_S * busy():
+            report.user_properties.append((UNMARKED, call.duration))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what is slow and does not say why."""
-    for report in terminalreporter.stats.get("passed", []):
-        ours = report.nodeid.startswith("tests/") and "slow" not in report.keywords
-        if ours and report.when == "call" and report.duration > LISTED_S:
-            terminalreporter.line(f"over {LISTED_S} s and not marked slow: {report.nodeid} ({report.duration:.2f} s)")
+    """What tests have to tell, and what is slow and does not say why."""
+    for report, name, value in properties(terminalreporter):
+        if name == TOLD:
+            terminalreporter.write_sep("-", report.nodeid)
+            terminalreporter.write_line(value)
+    for report, name, value in properties(terminalreporter):
+        if name == UNMARKED:
+            terminalreporter.line(f"over {LISTED_S} s and not marked slow: {report.nodeid} ({value:.2f} s)")
+
+
+def properties(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[pytest.TestReport, str, Any]]:
+    """What reports of tests carry, each once."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, value in report.user_properties:
+                    yield report, name, value

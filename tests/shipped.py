@@ -1,14 +1,22 @@
-"""The shipped scenarios, each run once for all the tests that ask what really happened."""
+"""The shipped scenarios, each run once for all the tests that ask what really happened.
+
+Where pytest runs `scenarios/` as well, that run is the one; where it has several workers, it is one of theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import fcntl
+import pickle
+from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from chaos import toxiproxy
 from chaos.backends.netns import Netns
 from chaos.errors import ToolMissing
+from chaos.items import CaseItem
 from chaos.pool import Pool
 from chaos.run import Idle, Result, run
 from chaos.scenario import Case, load
@@ -62,11 +70,88 @@ def side_by_side(chosen: Sequence[Case]) -> list[Ended]:
     return found
 
 
+class Scenarios:
+    """What becomes of the scenarios: a plugin of pytest that is told of those that are items.
+
+    With a folder, which nobody else can write: of several processes that have it one runs them, and the others wait.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = folder and folder / "ended"
+        self._lock = (folder / "lock").open("w") if folder else None
+        self._seen: dict[tuple[str, str], Ended] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """They run here: the others wait."""
+        if is_shipped(item) and len(self._seen) < len(cases()):
+            self._hold(fcntl.LOCK_EX)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Remember what became of one; the others read it when there is one of each."""
+        report = yield
+        if isinstance(item, CaseItem) and is_shipped(item) and item._ended is not None and call.when == "setup":
+            self._seen[key(item.case)] = item._ended.result
+            if len(self._seen) == len(cases()):
+                self.ended()
+        return report
+
+    def pytest_sessionfinish(self) -> None:
+        """Nobody waits for a process that runs nothing any more."""
+        self._hold(fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """The run has ended."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def ended(self) -> list[Ended]:
+        """What became of all cases; those that nobody has run are run now."""
+        self._hold(fcntl.LOCK_EX)
+        try:
+            if self._file is not None and self._file.exists():
+                found: list[Ended] = pickle.loads(self._file.read_bytes())  # noqa: S301 (a worker of this run wrote it)
+                return found
+            if left := [case for case in cases() if key(case) not in self._seen]:
+                self._seen |= zip(map(key, left), side_by_side(left), strict=True)
+            found = [self._seen[key(case)] for case in cases()]
+            if self._file is not None:
+                self._file.write_bytes(pickle.dumps(found))
+            return found
+        finally:
+            self._hold(fcntl.LOCK_UN)
+
+    def _hold(self, how: int) -> None:
+        if self._lock is not None:
+            fcntl.flock(self._lock, how)
+
+
+def is_shipped(item: pytest.Item) -> bool:
+    """Whether an item is a case of a shipped scenario."""
+    return isinstance(item, CaseItem) and item.path.is_relative_to(SCENARIOS)
+
+
+def key(case: Case) -> tuple[str, str]:
+    """(scenario, case)."""
+    return name(case.file), case.name
+
+
+scenarios = Scenarios()
+"""Those of this process; pytest has others where it runs."""
+
+
 @cache
 def ended() -> Mapping[tuple[str, str], Ended]:
     """What became of every case, by (scenario, case)."""
-    keys = [(name(case.file), case.name) for case in cases()]
-    return dict(zip(keys, side_by_side(cases()), strict=True))
+    return dict(zip(map(key, cases()), scenarios.ended(), strict=True))
+
+
+def ended_as(case: Case) -> Ended:
+    """What became of a case."""
+    return ended()[key(case)]
 
 
 @cache

@@ -48,6 +48,7 @@ def everything() -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+@cache
 def imports(module: str) -> list[Import]:
     """What a module of the package imports; `from chaos import model` counts as chaos.model."""
     path = modules()[module]

@@ -87,8 +87,10 @@ def setting(**more: Any) -> Setting:
 
 @pytest.fixture
 def lab(backend: Any) -> Iterator[AgentLab]:
+    """Containers of one serve the next, as they do after a run, if they are all there and can be reset."""
     with backend.start(setting()) as lab:
         yield lab
+        lab.recovered = True
 
 
 def test_netns_and_the_fake_are_found() -> None:

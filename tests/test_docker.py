@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -107,15 +107,14 @@ def tried(case: Case, session: Docker) -> Result | ToolMissing:
         return missing
 
 
-def test_every_scenario_has_the_verdict_that_it_has_on_netns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_scenario_has_the_verdict_that_it_has_on_netns(tell: Callable[[str], None]) -> None:
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
     on_netns.sort(key=lambda result: repr(kind_of(result.case.setting)))  # those that can share containers
     with Docker() as session, ThreadPoolExecutor(session.labs) as threads:
         on_docker = list(threads.map(lambda result: tried(result.case, session), on_netns))
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
     pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
-    with capsys.disabled():
-        print(f"\n{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
+    tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
     unlike = [result.case for result, (netns, docker) in zip(on_netns, pairs, strict=True) if netns != docker]
     assert [*differing(unlike)] == []
 

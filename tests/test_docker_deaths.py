@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from tests import engines, leftovers
 from tests.between import Between, at
 from tests.deaths import Doing
 from tests.engines import NOTHING, container, docker_engine, labelled
+from tests.load import busy
 from tests.source import ROOT
 
 __all__ = ["docker_engine"]
@@ -57,7 +57,7 @@ def told_in_time(case: Case, session: Any, deed: Callable[[], object]) -> Result
 
     fault = Doing(timed)
     result = run(replace(case, faults=(*case.faults, ("doing", fault))), session)
-    assert time.monotonic() - done[0] < SOON * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert time.monotonic() - done[0] < SOON * busy()
     return result
 
 

@@ -28,6 +28,7 @@ from chaos.scenario import Case, load
 from tests.between import Between, at, certificates, on_loopback
 from tests.deaths import Doing
 from tests.engines import NOTHING, docker_engine, labelled
+from tests.load import busy
 from tests.source import ROOT
 from tests.throwaway import Throwaway, throwaway, with_our_image
 
@@ -210,11 +211,6 @@ def mortal(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             yield other
             gc.collect()  # docker-py loses the sockets of connections that were refused; the test's mark is for them
     assert not other.state.exists()
-
-
-def busy() -> float:
-    """How much longer things take on a machine with more to do than it has processors."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.mark.slow(STARTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -111,12 +111,11 @@ def test_every_kind_of_fault_is_in_the_sample() -> None:
     assert {kind for case in sample() for kind, _ in case.faults} == kinds
 
 
-def test_no_mutant_survives_in_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_mutant_survives_in_containers(tmp_path: Path, tell: Callable[[str], None]) -> None:
     planned = list(chosen(sample()))
     with Docker() as session, ThreadPoolExecutor(session.labs) as threads:
         rows = run_all(planned, InContainers(session, tmp_path), threads)
-    with capsys.disabled():
-        print(f"\n{table(rows)}")
+    tell(table(rows))
     assert not list(problems(rows)), "\n  ".join(["", *problems(rows)])
 
 

@@ -101,6 +101,7 @@ def process_starts(module: str) -> Iterator[str]:
             yield f"{module}:{node.lineno} calls {ast.unparse(node.func)}: chaos/command.py starts processes"
 
 
+@pytest.mark.slow("parses the whole package")
 @pytest.mark.parametrize("rule", [upwards, across, agent_strangers, process_starts])
 def test_every_module_keeps(rule: Callable[[str], Iterator[str]]) -> None:
     assert [broken for module in modules() for broken in rule(module)] == []

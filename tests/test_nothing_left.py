@@ -22,6 +22,7 @@ from chaos.run import run
 from chaos.scenario import load
 from tests.forked import forked
 from tests.leftovers import MARK, differences, gone_after, host, left, marked
+from tests.load import busy
 from tests.mortal import SCENARIOS, cases, kill_one, percentile
 
 TIMES, WITHIN = 100, 0.1
@@ -43,11 +44,6 @@ def test_sigkill_at_random_moments_leaves_nothing() -> None:
     assert sum(len(death.before.processes) > 4 for death in deaths) > TIMES / 3, "most died before they had a lab"
     late = percentile([death.seconds for death in deaths], 0.99)
     assert late < WITHIN * busy(), f"p99 is {late * 1000:.0f} ms"
-
-
-def busy() -> float:
-    """How much longer things take on a machine with more to do than it has processors."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @contextmanager

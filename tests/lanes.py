@@ -1,0 +1,76 @@
+"""Which tests one worker of pytest-xdist has together, and in which order they begin: `pytest --dist loadfile`.
+
+A file's tests share what is dear to start, a session of labs or an engine, so that a file is the least that a worker
+is given. Some lanes are of several files:
+
+    containers   tests compare what there is of containers, images and the host's network before and after
+    fleets       hundreds of labs in containers; and the tests in which an owner dies, for whichever session is the next
+                 removes what a dead one has left in their engine
+    crowds       hundreds of labs side by side keep every processor busy: two such crowds at once would be no sooner,
+                 and late for their timers
+
+Fleets are seen by who looks at the host's network, unless their engine has another (scripts/engine): they are one lane
+with the other containers then. The scenarios are the first of the crowds: tests ask what became of them.
+What takes longest begins first.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+CONTAINERS, FLEETS, CROWDS = "containers", "fleets", "crowds"
+ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
+"""Whether containers are in a network of their own."""
+OF_FLEETS: Final = (
+    "tests/test_docker_mutations.py",
+    "tests/test_docker.py::test_every_scenario_has_the_verdict_that_it_has_on_netns",
+    "tests/test_docker.py::test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other",
+    "tests/test_docker.py::test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other",
+    "tests/test_docker.py::test_after_sigkill_the_reaper_removes_everything_within_ten_seconds",
+)
+"""In their order: a crowd has told meanwhile what became of the scenarios, and a long test is not the last."""
+WITH_AN_ENGINE: Final = (
+    "tests/test_backend_contract.py",
+    "tests/test_containers.py",
+    "tests/test_docker.py",
+    "tests/test_docker_deaths.py",
+    "tests/test_docker_engines.py",
+    "tests/test_docker_plan.py",
+    "tests/test_docker_play.py",
+    "tests/test_engine_script.py",
+    "tests/test_nothing_left.py::test_the_host_is_byte_identical_before_during_and_after",
+)
+OF_CROWDS: Final = (
+    "tests/test_atlas.py",
+    "tests/test_docs.py",
+    "tests/test_explain.py",
+    "tests/test_many.py",
+    "tests/test_mutations.py",
+    "tests/test_nothing_left.py",
+    "tests/test_unprivileged.py",
+)
+FIRST: Final = (FLEETS, CROWDS, CONTAINERS)
+
+
+def lane(nodeid: str) -> str:
+    """Whom a test shares its worker with."""
+    file = nodeid.partition("::")[0]
+    if nodeid.startswith(OF_FLEETS):
+        return FLEETS if ELSEWHERE else CONTAINERS
+    if nodeid.startswith(WITH_AN_ENGINE):
+        return CONTAINERS
+    return CROWDS if file in OF_CROWDS or is_scenario(nodeid) else file
+
+
+def is_scenario(nodeid: str) -> bool:
+    """Whether it is no test of ours."""
+    return not nodeid.startswith("tests/")
+
+
+def place(nodeid: str) -> tuple[int, int]:
+    """Where a test stands in the order: its lane's place, and its own in the lane."""
+    name = lane(nodeid)
+    if name == FLEETS:
+        return FIRST.index(name), next(at for at, start in enumerate(OF_FLEETS) if nodeid.startswith(start))
+    return FIRST.index(name) if name in FIRST else len(FIRST), int(not is_scenario(nodeid))
