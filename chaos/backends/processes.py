@@ -28,11 +28,17 @@ class Processes:
         self._zygote = zygote
         self._asking = threading.Lock()
         self._ending: list[socket.socket] = []
+        self._closed = False
 
     def close(self) -> None:
-        """Hang up on all that are in no lab, and on the zygote."""
-        for status in (*self._ending, self._zygote):
-            status.close()
+        """Hang up on all that are in no lab, and on the zygote; of a lab that ends later on its process, too."""
+        self._closed = True
+        self._zygote.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        while self._ending:
+            self._ending.pop().close()
 
     def take(self) -> socket.socket:
         """One that is at rest, or a new one."""
@@ -42,6 +48,8 @@ class Processes:
     def give_back(self, status: socket.socket) -> None:
         """Its lab has ended: the host has hung up on the agents."""
         self._ending.append(status)
+        if self._closed:
+            self._hang_up()
 
     def _rested(self) -> socket.socket | None:
         """One that says that it is at rest; who has died is forgotten.
