@@ -57,7 +57,7 @@ def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) ->
     yield Row(f"{name}: wall", wall, "s", bar, f"{right} of {count} right; the limit is {limit:.2f} s")
     yield Row(f"{name}: processor a scenario", processor * 1000, "ms")
     yield Row(f"{name}: wrong verdicts", count - right, "", 0)
-    yield Row(f"{name}: descriptors at most", watch.descriptors - at_rest, "", None, f"{watch.labs} labs at once, at most")
+    yield Row(f"{name}: descriptors at most", watch.descriptors - at_rest, "", None, f"{watch.labs} labs at most")
     if watch.sized:
         yield Row(f"{name}: memory a lab", watch.memory / watch.sized, "MiB", None, "proportional set size")
 
@@ -65,8 +65,8 @@ def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) ->
 class Watch:
     """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are.
 
-    How many labs there are is taken from the descriptors: one for a lab's process, and one for each of its three agents.
-    A process that ends a lab or rests has one, too, so that it is some less than that.
+    How many labs there are is taken from the descriptors: one for a lab's process, and one for each of its three
+    agents. A process that ends a lab or rests has one, too, so that it is some less than that.
     """
 
     def __init__(self) -> None:
