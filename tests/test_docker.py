@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -234,39 +235,37 @@ def test_after_sigkill_the_reaper_removes_everything_within_ten_seconds(tmp_path
     assert gone_within(run_id, 10.0)
 
 
-def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
-    dead, dead_run, reaper = owner(tmp_path)
-    alive, living_run, _ = owner(tmp_path)
+@contextmanager
+def a_dead_run_beside_a_living_one(temporary: Path) -> Iterator[tuple[str, str]]:
+    """Their names: of one both the process and its reaper were killed; the other goes on inside, and is whole still."""
+    dead, dead_run, reaper = owner(temporary)
+    alive, living_run, _ = owner(temporary)
     try:
         os.kill(reaper, signal.SIGKILL)
         dead.kill()
         dead.wait()
-        assert docker.clean(dry=True) == [dead_run]
-        cleaned = subprocess.run(CLEAN, capture_output=True, text=True, check=True)
-        assert json.loads(cleaned.stdout)["docker_runs"] == [dead_run]
+        yield dead_run, living_run
         assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
         assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
     finally:
         alive.terminate()
         alive.wait()
     assert gone_within(living_run, 10.0)
+
+
+def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
+    with a_dead_run_beside_a_living_one(tmp_path) as (dead_run, _):
+        assert docker.clean(dry=True) == [dead_run]
+        cleaned = subprocess.run(CLEAN, capture_output=True, text=True, check=True)
+        assert json.loads(cleaned.stdout)["docker_runs"] == [dead_run]
     assert list(tmp_path.iterdir()) == [], "no file is left either"
 
 
 def test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
-    dead, dead_run, reaper = owner(tmp_path)
-    alive, living_run, _ = owner(tmp_path)
-    try:
-        os.kill(reaper, signal.SIGKILL)
-        dead.kill()
-        dead.wait()
-        with Docker() as session, session.start(simple()):
-            assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
-            assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
-    finally:
-        alive.terminate()
-        alive.wait()
-    assert gone_within(living_run, 10.0)
+    runs_of_both = a_dead_run_beside_a_living_one(tmp_path)
+    with runs_of_both as (dead_run, living_run), Docker() as session, session.start(simple()):
+        assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
+        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
 
 
 def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,7 +220,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._callbacks: dict[int, Callable[[], object]] = {}
         self._alarms: dict[Callable[[], None], float] = {}
         self._place: Home | None = None
         self._over = False
@@ -263,7 +263,7 @@ class Loop:
             place.enter()
             self._place = place
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Call back when the descriptor can be read."""
         self._callbacks[fd] = callback
         self._epoll.register(fd, select.EPOLLIN)
@@ -298,7 +298,7 @@ class Agent:
         self._request = UNANSWERED
         loop.watch(reader, self._serve)
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Call back when the descriptor can be read."""
         self._loop.watch(fd, callback)
 
@@ -338,7 +338,7 @@ class Agent:
 
     def _adopt(self, body: int | threading.Thread, ours: socket.socket, holds: Holds) -> int:
         child = self.children[self._request] = Child(self._request, body, ours, holds)
-        self.watch(ours.fileno(), lambda: self._heard(child))
+        self.watch(ours.fileno(), lambda: self._hear(child))
         return child.number
 
     def _become_child(self, work: Callable[[Pipe], None], ours: socket.socket, theirs: socket.socket) -> None:
@@ -383,9 +383,6 @@ class Agent:
             self.tell(child.number, {"forget": True})
             while child.number in self.children and not self._hear(child, FORGOTTEN):
                 pass
-
-    def _heard(self, child: Child) -> None:
-        self._hear(child)
 
     def _hear(self, child: Child, wanted: bytes | None = None) -> bool:
         """Pass on what a child says, but for an answer that is wanted here; whether that was among it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chaos.backends import composed
 from chaos.backends import names as naming
-from chaos.backends.channel import AgentNode, Channel, everywhere
+from chaos.backends.channel import AgentNode, Channel, asked, everywhere
 from chaos.backends.composed import Slice
 from chaos.backends.containers import Attached, ImageNode, ProductNode
 from chaos.backends.lab import AgentLab
@@ -144,9 +144,7 @@ class Group:
 
     def _join(self) -> None:
         """Host addresses, host routes, sysctls and the wire, in all nodes at once."""
-        sent = {name: node.channel.send("join", self._joining(name)) for name, node in self.nodes.items()}
-        for name, number in sent.items():
-            self.nodes[name].channel.result(number)
+        asked(self.nodes, {name: [("join", self._joining(name))] for name in self.nodes})
 
     def _joining(self, name: str) -> dict[str, Any]:
         at_router = name == ROUTER
