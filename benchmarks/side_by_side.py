@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from benchmarks.measure import SCENARIOS, Row, descendants, descriptors, memory_mib, session_s
 from chaos.backends.netns import Netns
-from chaos.pool import Pool
+from chaos.pool import OF_A_LAB, Pool
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 
@@ -65,8 +65,8 @@ def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) ->
 class Watch:
     """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are.
 
-    How many labs there are is taken from the descriptors: one for a lab's process, and one for each of its three
-    agents. A process that ends a lab or rests has one, too, so that it is some less than that.
+    How many labs there are is taken from the descriptors, two of each. A process that ends a lab or rests has one, so
+    that it is some less than that.
     """
 
     def __init__(self) -> None:
@@ -87,6 +87,6 @@ class Watch:
         while not self._end.wait(0.5):
             now = descriptors()
             if now > self.descriptors:
-                self.descriptors, self.labs = now, (now - self._rest) // 4
+                self.descriptors, self.labs = now, (now - self._rest) // OF_A_LAB
             if self.labs and now < self.descriptors and not self.memory:
-                self.memory, self.sized = memory_mib(descendants(os.getpid())), (now - self._rest) // 4
+                self.memory, self.sized = memory_mib(descendants(os.getpid())), (now - self._rest) // OF_A_LAB

@@ -72,7 +72,7 @@ class Play:
 
     def _ready(self) -> set[int]:
         poll = select.poll()
-        readers = [node.channel.reader for node in self._lab.nodes.values()]
+        readers = {node.channel.reader for node in self._lab.nodes.values()}
         news = [program.news for _, program in self._programs.values() if program is not None]
         for fd in {self._listening.fileno(), *self._programs, *readers, *news}:
             poll.register(fd, select.POLLIN)
@@ -80,8 +80,8 @@ class Play:
 
     def _report(self) -> None:
         """Take in all that the agents say, then pass it on: what an answer to us brought along wakes nobody again."""
-        for node in self._lab.nodes.values():
-            while node.channel.pump(0):
+        for channel in {node.channel for node in self._lab.nodes.values()}:
+            while channel.pump(0):
                 pass
         for connection, program in list(self._programs.values()):
             if program is not None and program.told():

@@ -24,8 +24,10 @@ from chaos.scenario import Case
 T = TypeVar("T")
 LABS: Final = 256
 """Labs alive at once, at most."""
+OF_A_LAB: Final = 2
+"""File descriptors of a lab: the line to its agents, and its status."""
 SPARE: Final = 128
-"""File descriptors that are left to everything else."""
+"""Those that are left to everything else."""
 
 
 def auto_jobs() -> int:
@@ -33,12 +35,12 @@ def auto_jobs() -> int:
     return 2 * len(os.sched_getaffinity(0))
 
 
-def auto_labs(nodes: int) -> int:
-    """Labs that may live at once, by the file descriptors: one for each of its `nodes` and one for its status."""
+def auto_labs() -> int:
+    """Labs that may live at once, by the file descriptors."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return LABS
-    return max(1, min(LABS, (limit - SPARE) // (nodes + 1)))
+    return max(1, min(LABS, (limit - SPARE) // OF_A_LAB))
 
 
 class Turns:
@@ -153,8 +155,7 @@ class Pool(Generic[T]):
         if any(one.case.exclusive for one in self._running):
             return None
         if self._shared:
-            nodes = 1 + max(len(one.case.setting.topology.services) for one in (self._shared[0], *self._running))
-            return self._shared.popleft() if len(self._running) < min(self._labs, auto_labs(nodes)) else None
+            return self._shared.popleft() if len(self._running) < min(self._labs, auto_labs()) else None
         return self._exclusive.popleft() if self._exclusive and not self._running else None
 
     def _run(self, one: Pending[T]) -> None:

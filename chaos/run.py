@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from chaos import requires
-from chaos.backends.channel import Question, everywhere
+from chaos.backends.channel import Question, asked, everywhere
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
@@ -201,7 +201,6 @@ class Run:
             outcome = client.attempt(self._lab)
             self._clock.lap("attempt")
         self._clock.lap("turn")
-        self._lab.drain()
         return watch.evidence(outcome), watch.schedule
 
 
@@ -267,9 +266,9 @@ class Watch:
         everywhere({name: self._lab.nodes[name] for name in self._case.expect.states}, "states", do="look")
 
     def _read_queues(self) -> None:
-        for node in self._case.expect.queues:
-            path = {"path": self._case.setting.pathname} if self._case.setting.local else {}
-            queue = self._lab.nodes[node].call("queue", port=self._port(node), **path)
+        path = {"path": self._case.setting.pathname} if self._case.setting.local else {}
+        questions = {node: [("queue", {"port": self._port(node), **path})] for node in self._case.expect.queues}
+        for node, (queue,) in asked(self._lab.nodes, questions, after=self._lab.drained).items():
             if queue is not None:
                 self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
 
@@ -281,7 +280,7 @@ class Watch:
         """What was seen of the attempt."""
         lab, setting = self._lab, self._case.setting
         lab.at_hold = lambda: None
-        if not self._queues:
+        if self._case.expect.queues and not self._queues:
             self._read_queues()
         questions: dict[str, list[Question]] = {name: [("counters", {})] for name in lab.captured}
         for name in self._case.expect.states:

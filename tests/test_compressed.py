@@ -20,7 +20,7 @@ import pytest
 
 from chaos.agent import cookie, kernel
 from chaos.agent.netlink import Netlink
-from chaos.agent.serve import Agent, Loop
+from chaos.agent.serve import Agent, Host, Loop
 from chaos.backends import bpf, compressed
 from chaos.backends.compressed import JIFFY, UNIT, Compression
 from chaos.backends.netns import Netns
@@ -158,7 +158,7 @@ def test_only_the_namespaces_asked_for_are_touched(compression: Compression) -> 
         with Netlink() as netlink:
             netlink.set_up("lo")
         before = first_timeout()
-        with compression.of([cookie.run(Agent("test", os.pipe(), Loop()))]):
+        with compression.of([cookie.run(Agent("test", Host(os.pipe(), loop := Loop()), loop))]):
             during = first_timeout()
         return [before, during, first_timeout()]
 

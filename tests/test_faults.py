@@ -276,6 +276,8 @@ def _brief(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} names {said['hosts'].strip().replace(chr(10), '/')}"
     elif it.name == "quiesce":
         yield f"{node} quiesce"
+    elif it.name == "wire" and said["do"] == "arm":
+        yield f"{node} wire arm {_match(**said['rule']['match'])}{_action(**said['rule']['action'])}"
     else:
         yield from _of_sockets(node, it, said)
 
@@ -310,9 +312,6 @@ def _of_child(node: str, it: Operation, said: Any) -> Iterator[str]:
         yield f"{node} {it.child} ends"
     elif said.get("stop") is not None:
         yield f"{node} {it.child} {'stops' if said['stop'] else 'goes on'}"
-    elif it.child == "wire" and "count" not in said["tell"]:
-        ((word, rule),) = said["tell"].items()
-        yield f"{node} wire {word} {_match(**rule['match'])}{_action(**rule['action'])}"
     elif it.child == "toxiproxy":
         yield from _toxiproxy(node, **said["tell"]["toxiproxy"])
     elif it.child == "resolver" and "behave" in said["tell"]:

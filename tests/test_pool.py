@@ -143,9 +143,9 @@ def test_what_a_case_raises_is_told_to_who_asked() -> None:
 
 
 def test_labs_are_bounded_by_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    assert pool.auto_labs(nodes=3) == (1024 - pool.SPARE) // 4
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (512, 4096))
+    assert pool.auto_labs() == (512 - pool.SPARE) // 2
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 1 << 20))
-    assert pool.auto_labs(nodes=3) == pool.LABS
+    assert pool.auto_labs() == pool.LABS
     monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
-    assert pool.auto_labs(nodes=3) == 1
+    assert pool.auto_labs() == 1

@@ -21,6 +21,8 @@ SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_TIMESTAMPNS = 35
 SNAP = 1 << 16
 STAMP = struct.Struct("=qq")
+MEMBERSHIPS = bytes.fromhex("333300000016")
+"""Where a new address's MLDv2 reports go (RFC 3810), which come when they like and concern nobody here."""
 
 
 class Capture:
@@ -29,7 +31,8 @@ class Capture:
     def __init__(self, agent: Agent, interface: str) -> None:
         self._agent = agent
         self.frames: list[tuple[int, bool, bytes]] = []
-        self.lost = 0
+        self.counted, self.lost = 0, 0
+        """Frames so far, but for reports of memberships; those that the kernel had no room for."""
         self.kept = True
         self.heard: Callable[[], None] | None = None
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -60,6 +63,7 @@ class Capture:
                 if error.errno == errno.ENETDOWN:
                     continue  # told once when the link goes down; the socket goes on when it is up again
                 raise
+            self.counted += not data.startswith(MEMBERSHIPS)
             seconds, nanoseconds = STAMP.unpack_from(ancillary[0][2])
             if self.kept:
                 self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))

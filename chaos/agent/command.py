@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from chaos.agent import spawned
 from chaos.agent.serve import Agent
+from chaos.agent.spawned import TIMEOUT, Spawned
 
 
-def run(agent: Agent, *, argv: list[str], stdin: str = "") -> str:
-    """stdout of the program; fails as {"kind": "missing", "tool"} or {"kind": "failed", "argv", "status", "stderr"}."""
-    return spawned.output(argv, stdin)
+def run(agent: Agent, *, argv: list[str], stdin: str = "") -> None:
+    """stdout of the program; fails as {"kind": "missing", "tool"} or {"kind": "failed", "argv", "status", "stderr"}.
+
+    The wire relays meanwhile.
+    """
+    program = Spawned(argv, stdin)
+    finish = agent.later()
+
+    def ended() -> None:
+        agent.unwatch(program.ended)
+        agent.alarm(program.kill, None)
+        finish(program.output)
+
+    agent.watch(program.ended, ended)
+    agent.alarm(program.kill, TIMEOUT)

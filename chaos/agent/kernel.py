@@ -23,6 +23,9 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_CHILD_SUBREAPER = 1, 15
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
 
+BACKLOG = 11
+"""The column of /proc/net/softnet_stat."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -123,8 +126,18 @@ def read_file(path: str) -> bytes:
     return b"".join(parts)
 
 
+def packets_waiting() -> bool:
+    """Whether a processor has frames of veth pairs that it has not given to their receivers yet.
+
+    The twelfth column of /proc/net/softnet_stat (net/core/net-procfs.c), of all processors and namespaces; older
+    kernels than 5.10 have no such column.
+    """
+    rows = [line.split() for line in read_file("/proc/self/net/softnet_stat").splitlines()]
+    return any(int(row[BACKLOG], 16) for row in rows if len(row) > BACKLOG)
+
+
 def write_sysctl(name: str, value: str) -> bool:
-    """Make /proc/sys/NAME (slashes, not dots) this value; False where this kernel does not have it.
+    """Make /proc/sys/NAME (slashes, not dots) this value; whether that had to be done: not where a kernel lacks it.
 
     What has the value already is not written: some writes spin until they get the lock of all network namespaces
     (net/ipv6/addrconf.c, addrconf_disable_ipv6: restart_syscall()), which one that is being taken down holds for long.
@@ -134,8 +147,9 @@ def write_sysctl(name: str, value: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if os.read(fd, 4096).split() != value.encode().split():
+        differs = os.read(fd, 4096).split() != value.encode().split()
+        if differs:
             os.pwrite(fd, value.encode(), 0)
     finally:
         os.close(fd)
-    return True
+    return differs

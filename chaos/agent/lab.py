@@ -26,7 +26,7 @@ from typing import NoReturn, TypedDict
 
 from chaos.agent import descendants, kernel
 from chaos.agent.netlink import Netlink
-from chaos.agent.serve import Agent, Loop
+from chaos.agent.serve import Agent, Host, Loop
 
 
 class NodeSpec(TypedDict):
@@ -70,7 +70,7 @@ class Spec(TypedDict):
 
 
 RUN = "/run/connect-chaos"
-NAMESPACES = (("net", kernel.CLONE_NEWNET), ("mnt", kernel.CLONE_NEWNS), ("uts", kernel.CLONE_NEWUTS))
+NAMESPACES = (("net", kernel.CLONE_NEWNET), ("mnt", kernel.CLONE_NEWNS))
 WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
 OWN_TABLE = ("net/ipv4/tcp_child_ehash_entries", "1024")
 """A new namespace's TCP connections are in a table of its own, of this size (Linux 6.1). In the host's, shared by all,
@@ -114,7 +114,7 @@ class Base:
     """What this process is when it is no lab: namespaces of its own, with a /proc of its own pids, and nothing else."""
 
     def __init__(self) -> None:
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)  # one must own a namespace to come back to it
+        kernel.unshare(kernel.CLONE_NEWNS)  # one must own a namespace to come back to it
         with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
         self._namespaces = [(_opened(name), flag) for name, flag in NAMESPACES]
@@ -123,7 +123,7 @@ class Base:
     def back(self) -> None:
         """Leave the lab's namespaces, which end with that, and end whatever still runs in them."""
         descendants.end()
-        kernel.unshare(kernel.CLONE_FS)  # as Place.enter does
+        kernel.unshare(kernel.CLONE_FS)  # as Mounts.enter does
         for fd, flag in self._namespaces:
             kernel.setns(fd, flag)
 
@@ -146,24 +146,24 @@ class Lab:
     def __init__(self, asked: bytes, fds: Sequence[int]) -> None:
         spec: Spec = json.loads(asked)
         self.loop = Loop()
-        self._agents: list[Agent] = []
-        self._places: list[Place] = []
         private_mounts(spec["etc"])
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
-        for node, fd in zip(spec["nodes"], fds, strict=True):
-            place = Place(node["name"], namespaces[node["name"]])
-            self._places.append(place)
-            self._agents.append(Agent(node["name"], fd, self.loop, place))
+        self._mounts = Mounts()
+        self._places = [Place(name, network, self._mounts) for name, network in namespaces.items()]
+        (line,) = fds
+        self._host = Host(line, self.loop)
+        for name, place in zip(namespaces, self._places, strict=True):
+            Agent(name, self._host, self.loop, place)
 
     def __enter__(self) -> Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for agent in self._agents:
-            agent.close()
+        self._host.close()
         for place in self._places:
             place.close()
+        self._mounts.close()
         self.loop.close()
 
 
@@ -192,8 +192,12 @@ def _replace(path: str, private: str, text: str) -> None:
 
 
 def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
-    """A new network namespace for each node, configured before it has a link: {name: descriptor}."""
+    """A new network namespace for each node, configured before it has a link: {name: descriptor}.
+
+    A sysctl that had the right value in the first of them has it in all, which are made alike.
+    """
     made: dict[str, int] = {}
+    right: set[tuple[str, str]] = set()
     for node in nodes:
         kernel.write_sysctl(*OWN_TABLE)  # of the namespace that we are in, for the next
         kernel.unshare(kernel.CLONE_NEWNET)
@@ -201,7 +205,8 @@ def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
         with Netlink() as netlink:
             netlink.set_up("lo")
         for name, value in node["sysctls"]:
-            kernel.write_sysctl(name, value)
+            if (name, value) not in right and not kernel.write_sysctl(name, value):
+                right.add((name, value))
     return made
 
 
@@ -270,36 +275,57 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
             netlink.rule(interface, WIRE_TABLE, six=six)
 
 
-class Place:
-    """A node's namespaces (serve.Home): the network's, and the mounts and host name of what runs in it.
+class Mounts:
+    """The mounts of a lab, and those of its nodes that have files of their own; this process is in one set of them."""
 
-    The mounts are the lab's, until the node is to have files of its own.
-    """
+    def __init__(self) -> None:
+        self._all = self._entered = _opened("mnt")
 
-    def __init__(self, name: str, network: int) -> None:
-        kernel.unshare(kernel.CLONE_NEWUTS)
-        kernel.sethostname(name)
-        self._name, self._network, self._host = name, network, _opened("uts")
-        self._mounts = _opened("mnt")
+    def enter(self, own: int | None) -> None:
+        """A node's own, or those of all. A thread of ours shares our root and working directory, and whoever shares
+        them cannot change its mounts.
+        """
+        wanted = self._all if own is None else own
+        if self._entered != wanted:
+            kernel.unshare(kernel.CLONE_FS)
+            kernel.setns(wanted, kernel.CLONE_NEWNS)
+            self._entered = wanted
 
-    def enter(self) -> None:
-        """A thread of ours shares our root and working directory, and whoever shares them cannot change its mounts."""
-        kernel.unshare(kernel.CLONE_FS)
-        kernel.setns(self._network, kernel.CLONE_NEWNET)
-        kernel.setns(self._host, kernel.CLONE_NEWUTS)
-        kernel.setns(self._mounts, kernel.CLONE_NEWNS)
-
-    def separate(self) -> None:
-        """From now on /etc/hosts of this node, which this process is in, is its own."""
-        own = f"{RUN}/hosts.{self._name}"
-        if not os.path.exists(own):
-            kernel.unshare(kernel.CLONE_NEWNS)
-            with open("/etc/hosts", encoding="ascii") as file:
-                _replace("/etc/hosts", own, file.read())
-            os.close(self._mounts)
-            self._mounts = _opened("mnt")
+    def copied(self) -> int:
+        """A copy of those that we are in, which we are in from now on: a descriptor, which the caller closes."""
+        kernel.unshare(kernel.CLONE_NEWNS)
+        self._entered = _opened("mnt")
+        return self._entered
 
     def close(self) -> None:
         """Let go of them."""
-        for fd in (self._network, self._host, self._mounts):
-            os.close(fd)
+        os.close(self._all)
+
+
+class Place:
+    """A node's namespaces (serve.Home): the network's, and its mounts, which are the lab's until it has its own."""
+
+    def __init__(self, name: str, network: int, mounts: Mounts) -> None:
+        self._name, self._network, self._mounts = name, network, mounts
+        self._own: int | None = None
+
+    def enter(self) -> None:
+        kernel.setns(self._network, kernel.CLONE_NEWNET)
+        self._mounts.enter(self._own)
+
+    def settle(self) -> None:
+        kernel.unshare(kernel.CLONE_NEWUTS)
+        kernel.sethostname(self._name)
+
+    def separate(self) -> None:
+        """From now on /etc/hosts of this node, which this process is in, is its own."""
+        if self._own is None:
+            self._own = self._mounts.copied()
+            with open("/etc/hosts", encoding="ascii") as file:
+                _replace("/etc/hosts", f"{RUN}/hosts.{self._name}", file.read())
+
+    def close(self) -> None:
+        """Let go of them."""
+        os.close(self._network)
+        if self._own is not None:
+            os.close(self._own)

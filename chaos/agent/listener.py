@@ -194,6 +194,9 @@ class Listener:
             head += data
         path = head.split(b" ", 2)[1].decode("ascii", "replace")
         connection.sendall(RESPONSE.format(size=len(path), path=path).encode())
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):  # until the client has closed: whoever closes first may reset what it sends
+            pass
 
     def _read_until_due(self, connection: socket.socket) -> None:
         wanted = {"accept": 0, "data": 1}.get(str(self._after)) if isinstance(self._after, str) else self._after

@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
+SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 HEADER, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
+NEIGHBOUR = struct.Struct("=BBHiHBB")
 FLAGS, ERROR = struct.Struct("=H"), struct.Struct("=i")
 BUFFER = 1 << 14
 """Bytes of a read: the kernel makes its answers to a dump as large as it has seen us read (af_netlink.c)."""
@@ -92,6 +94,8 @@ class Netlink:
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        with contextlib.suppress(OSError):  # Linux 4.20; older ones dump more than was asked for
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._sequence = 0
         self._indexes: dict[str, int] = {}
         self._together: list[tuple[bytes, str]] | None = None
@@ -300,19 +304,17 @@ class Netlink:
         body += attribute(FRA_IIFNAME, interface) + attribute(FRA_TABLE, table)
         self.request(RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip rule add iif {interface} lookup {table}")
 
-    def flush_neighbours(self) -> int:
-        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten; returns how many."""
-        gone = 0
-        entries = list(self.dump(RTM_GETNEIGH, struct.pack("=BBHiHBB", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
-        for entry in entries:
-            family, _, _, _, state, _, _ = struct.unpack_from("=BBHiHBB", entry)
-            address = attributes(entry[12:]).get(NDA_DST)
-            if state & 0xC0 or address is None or family not in (socket.AF_INET, socket.AF_INET6):
-                continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
-            with contextlib.suppress(FileNotFoundError):  # the kernel was quicker
-                self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
-                gone += 1
-        return gone
+    def flush_neighbours(self) -> None:
+        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten."""
+        entries = list(self.dump(RTM_GETNEIGH, NEIGHBOUR.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
+        with contextlib.suppress(FileNotFoundError), self.together():  # of one the kernel was quicker
+            for entry in entries:
+                family, _, _, _, state, _, _ = NEIGHBOUR.unpack_from(entry)
+                if state & 0xC0 or family not in (socket.AF_INET, socket.AF_INET6):
+                    continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
+                address = attributes(entry[12:]).get(NDA_DST)
+                if address is not None:
+                    self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
 
 
 def _ifinfo(index: int, flags: int, change: int) -> bytes:

@@ -5,41 +5,63 @@ from __future__ import annotations
 import os
 
 from chaos.agent import diag
+from chaos.agent.capture import Capture
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent
 
 ROUTES_OF_IPV4 = "/proc/sys/net/ipv4/route/flush"
 
 
-def run(agent: Agent) -> int:
-    """Have clients and servers close what they hold, silently; destroy every connection that is left (TIME_WAIT and
-    SYN_RECV too), flush neighbours and route exceptions.
+def run(agent: Agent, *, do: str = "forget") -> int:
+    """`forget`: have clients and servers close what they hold, silently; destroy every connection that is left
+    (TIME_WAIT and SYN_RECV too), flush neighbours and route exceptions.
 
-    Returns how many were destroyed and flushed. Learnt TCP metrics are never kept: the lab sets
-    net.ipv4.tcp_no_metrics_save.
+    `look` returns how many frames this node has sent or received since it began to forget: what was destroyed may tell
+    its peer, which warms neighbours again. Learnt TCP metrics are never kept: net.ipv4.tcp_no_metrics_save is set.
     """
+    if "memory" not in agent.state:
+        agent.state["memory"] = Memory(agent)
+    memory: Memory = agent.state["memory"]
+    if do == "look":
+        return memory.moved()
+    memory.mark()
     agent.release()
     agent.forget_connections()
-    memory = agent.state.get("memory")
-    if memory is None:
-        memory = agent.state["memory"] = Memory()
-    return int(memory.forget())
+    memory.forget()
+    return 0
 
 
 class Memory:
     """What this node's kernel remembers of a leg, by sockets that stay open: it is asked a dozen times in a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._marked = 0
         self._sockets, self._routes = Netlink(diag.NETLINK_SOCK_DIAG), Netlink()
         self._flush = os.open(ROUTES_OF_IPV4, os.O_WRONLY)
 
-    def forget(self) -> int:
-        """How many connections and neighbours there were."""
-        gone = sum(diag.destroy(self._sockets, found) for found in list(diag.sockets(self._sockets)))
-        gone += self._routes.flush_neighbours()
+    def mark(self) -> None:
+        """What moves from now on is counted."""
+        self._marked = self._seen()
+
+    def moved(self) -> int:
+        """Frames since the mark; the router, which has no capture, leaves that to the ends."""
+        return self._seen() - self._marked
+
+    def _seen(self) -> int:
+        capture: Capture | None = self._agent.state.get("capture")
+        if capture is None:
+            return 0
+        capture.drain()
+        return capture.counted
+
+    def forget(self) -> None:
+        """Destroy and flush."""
+        for found in list(diag.sockets(self._sockets)):
+            diag.destroy(self._sockets, found)
+        self._routes.flush_neighbours()
         self._routes.flush_exceptions()
         os.pwrite(self._flush, b"1", 0)  # the same over IPv4
-        return gone
 
     def close(self) -> None:
         """Let go of them."""

@@ -1,15 +1,16 @@
 """An agent: a node's own, requests in, results and events out, one JSON object a line.
 
-    host -> agent   {"id": 7, "op": "command", "args": {...}}
-    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}; of id 0 only an error
+    host -> agent   {"id": 7, "node": "client", "op": "command", "args": {...}}
+    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}; of an id below 0 only an error
                     {"child": 7, "event": ...}  or  {"child": 7, "ended": STATUS}
 
-An agent never waits for anything but its loop, which the agents of one process share (a lab's nodes in the netns
-backend; a container has an agent of its own). What takes long is plain blocking code in a child, joined to the agent by
-a socket pair of JSON lines; the agent only passes the lines on. A child is a thread (the wire, our listener, the socket
-client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). It has
-the number of the request that started it, which has no other answer than what the child says. When the host hangs up on
-an agent, all agents of the process have served, and their children end.
+The agents of one process (a lab's nodes in the netns backend; a container has one) share the host's line and a loop,
+and never wait for anything else. Requests are done one after another; what is said to the host leaves when the loop has
+done all that there was to do. What takes long is plain blocking code in a child, joined to its agent by a socket pair
+of JSON lines, which the agent only passes on. A child is a thread (our listener, the socket client), or a forked
+process where it must be one (it starts programs, is stopped, limited, or loses privileges). It has the number of the
+request that started it, which has no other answer than what the child says. When the host hangs up, the agents have
+served, and their children end.
 """
 
 from __future__ import annotations
@@ -28,13 +29,12 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from chaos.agent import kernel
 
-UNANSWERED = 0
-"""The number of a request whose result nobody wants."""
 READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 MISSING = "missing"
@@ -43,7 +43,10 @@ FORGOTTEN = b'{"forgotten":'
 PATIENCE = 0.5
 """Seconds for a thread to end in."""
 SWITCH = 0.0005
-"""Seconds after which a thread that relays gets its turn, whatever the others compute (Python's own: 5 ms)."""
+"""Seconds after which a thread gets its turn, whatever the others compute (Python's own: 5 ms)."""
+SLACK, USUAL_SLACK = 1_000, 50_000
+"""Nanoseconds by which a wait may be longer than it was asked for: the loop's, which times the wire, and Linux's own
+(prctl(2), PR_SET_TIMERSLACK)."""
 
 encoded: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 decoded: Callable[[str], Any] = json.JSONDecoder().decode
@@ -203,16 +206,11 @@ class Home(Protocol):
     def enter(self) -> None:
         """Have what this process does from now on happen there, and what it starts be there."""
 
+    def settle(self) -> None:
+        """In a forked child, which has entered it and stays: be known there by the node's name."""
+
     def separate(self) -> None:
         """Have files that no other node has."""
-
-
-@runtime_checkable
-class Closing(Protocol):
-    """State of an agent that holds something open."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 class Loop:
@@ -224,21 +222,30 @@ class Loop:
         self._alarms: dict[Callable[[], None], float] = {}
         self._place: Home | None = None
         self._over = False
+        self.when_done: Callable[[], None] = lambda: None
+        """Called when all that was ready has been done."""
 
     def run(self) -> None:
         """Serve until `end`."""
         sys.setswitchinterval(SWITCH)
+        kernel.prctl(kernel.PR_SET_TIMERSLACK, SLACK)
         while not self._over:
-            ready = [(fd, self._callbacks[fd]) for fd, _ in self._epoll.poll(self._patience())]
+            ready = [(fd, self._callbacks[fd]) for fd, _ in self._wait()]
             for fd, callback in ready:
                 if self._callbacks.get(fd) is callback:  # not closed by a request of the same round
                     callback()
             if self._alarms:
                 self._ring()
+            self.when_done()
 
-    def _patience(self) -> float | None:
-        """Seconds until the next alarm."""
-        return max(0.0, min(self._alarms.values()) - time.monotonic()) if self._alarms else None
+    def _wait(self) -> list[tuple[int, int]]:
+        """What is ready, or nothing when it is time for an alarm: epoll_wait(2) counts milliseconds, select(2) less."""
+        if not self._alarms:
+            return self._epoll.poll()
+        patience = min(self._alarms.values()) - time.monotonic()
+        if patience > 0:
+            select.select([self._epoll], [], [], patience)
+        return self._epoll.poll(0)
 
     def _ring(self) -> None:
         now = time.monotonic()
@@ -284,19 +291,92 @@ class Loop:
             os.close(fd)
 
 
-class Agent:
-    """What operations may use: `fork`, `thread`, `watch`, `children`, and a place for their state."""
+class Host:
+    """The host's line of a process: requests to the agents of its nodes, and what these say.
 
-    def __init__(self, node: str, fd: int | tuple[int, int], loop: Loop, home: Home | None = None) -> None:
+    An operation may finish `later`: those that were asked for after it are begun when it has.
+    """
+
+    def __init__(self, fd: int | tuple[int, int], loop: Loop) -> None:
+        reader, writer = fd if isinstance(fd, tuple) else (fd, fd)
+        self.agents: dict[str, Agent] = {}
+        self._lines, self._loop = HostLines(reader, writer), loop
+        self._requests: deque[dict[str, Any]] = deque()
+        self._said: list[bytes] = []
+        self.number, self.awaited = 0, 0
+        """Of the request that is being done, and of one that finishes later."""
+        loop.watch(reader, self._serve)
+        loop.when_done = self._speak
+
+    def say(self, message: Any) -> None:
+        """Tell the host, in this round of the loop."""
+        self.pass_on(encoded(message).encode() + b"\n")
+
+    def pass_on(self, lines: bytes) -> None:
+        """The same with whole lines as they are."""
+        self._said.append(lines)
+
+    def _speak(self) -> None:
+        if self._said:
+            said, self._said = b"".join(self._said), []
+            try:
+                self._lines.pass_on(said)
+            except (BrokenPipeError, ConnectionResetError):
+                self._loop.end()  # the host went away, as in _serve
+
+    def _serve(self) -> None:
+        try:
+            requests = self._lines.read()
+        except ConnectionResetError:
+            requests = None
+        if requests is None:
+            self._loop.end()
+            return
+        self._requests += requests
+        self._work()
+
+    def _work(self) -> None:
+        while self._requests and not self.awaited:
+            request = self._requests.popleft()
+            self.number = request["id"]
+            answer = self.agents[request["node"]].answer(request["op"], request["args"])
+            if answer is not None and (self.number > 0 or "error" in answer):
+                self.say({"id": self.number, **answer})
+
+    def later(self) -> Callable[[Callable[[], Any]], None]:
+        """The request that is being done has no answer yet; call what is returned with what makes its result."""
+        number = self.awaited = self.number
+
+        def finish(work: Callable[[], Any]) -> None:
+            self.awaited = 0
+            self.say({"id": number, **outcome_of(work)})
+            self._work()
+
+        return finish
+
+    def handed_over(self) -> list[int]:
+        """The descriptors that came with the request; the operation closes them."""
+        fds, self._lines.handed_over = self._lines.handed_over, []
+        return fds
+
+    def close(self) -> None:
+        """Have all agents reset, and hang up."""
+        for agent in self.agents.values():
+            agent.reset()
+        self._loop.unwatch(self._lines.reader)
+        self._lines.close()
+
+
+class Agent:
+    """What operations may use: `fork`, `thread`, `watch`, `alarm`, `children`, and a place for their state."""
+
+    def __init__(self, node: str, host: Host, loop: Loop, home: Home | None = None) -> None:
         self.node = node
         self.state: dict[str, Any] = {}
         self.children: dict[int, Child] = {}
-        reader, writer = fd if isinstance(fd, tuple) else (fd, fd)
-        self._host = HostLines(reader, writer)
-        self._loop, self._home = loop, home
+        self._host, self._loop, self._home = host, loop, home
         self._operations: dict[str, Callable[..., Any]] = {}
-        self._request = UNANSWERED
-        loop.watch(reader, self._serve)
+        host.agents[node] = self
 
     def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Call back when the descriptor can be read."""
@@ -317,8 +397,11 @@ class Agent:
 
     def handed_over(self) -> list[int]:
         """The descriptors that came with this request; the operation closes them."""
-        fds, self._host.handed_over = self._host.handed_over, []
-        return fds
+        return self._host.handed_over()
+
+    def later(self) -> Callable[[Callable[[], Any]], None]:
+        """This operation has no result yet; call what is returned with what makes it. Requests wait for that."""
+        return self._host.later()
 
     def fork(self, work: Callable[[Pipe], None], holds: Holds = "nothing") -> int:
         """Run `work(pipe)` in a forked child and return its number; what it writes to the pipe are its events."""
@@ -337,7 +420,8 @@ class Agent:
         return self._adopt(body, ours, holds)
 
     def _adopt(self, body: int | threading.Thread, ours: socket.socket, holds: Holds) -> int:
-        child = self.children[self._request] = Child(self._request, body, ours, holds)
+        number = self._host.number
+        child = self.children[number] = Child(number, body, ours, holds)
         self.watch(ours.fileno(), lambda: self._hear(child))
         return child.number
 
@@ -345,9 +429,12 @@ class Agent:
         status = 1
         try:
             kernel.die_with_parent()
+            kernel.prctl(kernel.PR_SET_TIMERSLACK, USUAL_SLACK)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             ours.close()
             self._loop.close_all()
+            if self._home is not None:
+                self._home.settle()
             status = _do(work, Pipe(theirs))
         finally:
             os._exit(status)
@@ -393,48 +480,29 @@ class Agent:
         except ConnectionResetError:
             lines = None
         if lines is None:
-            self._say({"child": child.number, "ended": self._bury(child)})
+            self._host.say({"child": child.number, "ended": self._bury(child)})
             return False
         others = [line for line in lines if wanted is None or not line.startswith(wanted)]
         if others:
-            self._pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in others))
+            self._host.pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in others))
         return len(others) < len(lines)
-
-    def _say(self, message: Any) -> None:
-        self._pass_on(encoded(message).encode() + b"\n")
-
-    def _pass_on(self, lines: bytes) -> None:
-        try:
-            self._host.pass_on(lines)
-        except (BrokenPipeError, ConnectionResetError):
-            self._loop.end()  # the host went away, as in _serve
 
     def _bury(self, child: Child) -> int:
         self.unwatch(child.socket.fileno())
         del self.children[child.number]
         return child.await_end()
 
-    def _serve(self) -> None:
-        try:
-            requests = self._host.read()
-        except ConnectionResetError:
-            requests = None
-        if requests is None:
-            self._loop.end()
-            return
+    def answer(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Do it, in this node: {"result"} or {"error"}; None of what has started a child or finishes later."""
+        outcome = outcome_of(lambda: self._do(operation, arguments))
+        number = self._host.number
+        started = number in self.children or number == self._host.awaited
+        return None if started and "error" not in outcome else outcome
+
+    def _do(self, operation: str, arguments: dict[str, Any]) -> Any:
         if self._home is not None:
             self._loop.be_in(self._home)
-        for request in requests:
-            self._answer(request)
-
-    def _answer(self, request: dict[str, Any]) -> None:
-        self._request = request["id"]
-        try:
-            answer = {"id": request["id"], "result": self._operation(request["op"])(self, **request["args"])}
-        except Exception as error:
-            answer = {"id": request["id"], "error": describe(error)}
-        if "error" in answer or (request["id"] != UNANSWERED and request["id"] not in self.children):
-            self._say(answer)
+        return self._operation(operation)(self, **arguments)
 
     def _operation(self, name: str) -> Callable[..., Any]:
         """`run` of the module of this name."""
@@ -447,15 +515,9 @@ class Agent:
         for number in list(self.children):
             self.end(number)
         for kept in self.state.values():
-            if isinstance(kept, Closing):
+            if hasattr(kept, "close"):
                 kept.close()
         self.state.clear()
-
-    def close(self) -> None:
-        """Reset it and hang up."""
-        self.reset()
-        self.unwatch(self._host.reader)
-        self._host.close()
 
 
 def _do(work: Callable[[Pipe], None], pipe: Pipe) -> int:
@@ -474,6 +536,14 @@ def _in_thread(work: Callable[[Pipe], None], pipe: Pipe) -> None:
     with contextlib.suppress(OSError):  # nobody hears its last word
         _do(work, pipe)
     pipe.close()
+
+
+def outcome_of(work: Callable[[], Any]) -> dict[str, Any]:
+    """Do it: {"result": ...} or {"error": ...}."""
+    try:
+        return {"result": work()}
+    except Exception as error:
+        return {"error": describe(error)}
 
 
 def describe(error: Exception) -> dict[str, Any]:
@@ -498,9 +568,10 @@ def main(node: str = "node") -> None:
     os.dup2(null, 0)
     os.dup2(2, 1)
     loop = Loop()
-    agent = Agent(node, (reader, writer), loop)
+    host = Host((reader, writer), loop)
+    Agent(node, host, loop)
     loop.run()
-    agent.reset()
+    host.close()
     os._exit(0)
 
 

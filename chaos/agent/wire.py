@@ -1,7 +1,7 @@
 """Operation `wire`: the relay that gives the path its round-trip time, and what may befall a segment on its way.
 
-The router hands every forwarded packet to wire0; this child holds the far end (an AF_PACKET socket on wire1), waits
-half a round trip and gives the frame back to wire0, from where the router forwards it to its destination. Delivery
+The router hands every forwarded packet to wire0; its agent holds the far end (an AF_PACKET socket on wire1), waits half
+a round trip and gives the frame back to wire0, from where the router forwards it to its destination. Delivery
 through user space is not synchronous, so an ICMP answer finds the client's socket unlocked (net/ipv4/tcp_ipv4.c,
 tcp_v4_err: a socket that is owned by the user only keeps a soft error).
 
@@ -13,69 +13,109 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import select
 import socket
 import struct
-import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaos.agent import kernel
 from chaos.agent.rules import Rules
-from chaos.agent.serve import Agent, Pipe
+from chaos.agent.serve import Agent
 
 ETH_P_ALL = 0x0003
 PACKET_OUTGOING = 4
 BATCH = 64
 SO_TIMESTAMPNS = 35
 STAMP = struct.Struct("=qq")
+LOOK = 0.0002
+"""Seconds between two looks at whether the kernel has passed on what was sent."""
 
 
-def run(agent: Agent, *, delay: float, interface: str) -> int:
-    """Start the relay with this one-way delay in seconds on the wire's far end; returns the child's number.
+def run(
+    agent: Agent,
+    *,
+    do: str,
+    delay: float = 0.0,
+    interface: str = "",
+    rule: Mapping[str, Any] | None = None,
+    number: int = 0,
+) -> int | None:
+    """`start` the relay with this one-way delay in seconds on the wire's far end; the others ask that one.
 
-    Told {"drain": n} it answers {"drained": n} once everything that it holds now has been delivered; what a rule has
-    made late is not waited for. Told {"arm": RULE} it answers {"armed": number}; of that {"count": number}, {"counted":
-    segments}; {"withdraw": RULE}, {"withdrawn": number}: what that rule holds is thrown away.
+    `drain` is done once everything that it holds now has been delivered; what a rule has made late is not waited for.
+    `arm` a rule (rules.py); `count` returns the segments that the one of this number has acted on; `withdraw` it, and
+    throw away what it holds.
     """
-    return agent.thread(lambda pipe: Wire(delay, interface, pipe).relay())
+    if do == "start":
+        agent.state["wire"] = Wire(agent, delay, interface)
+        return None
+    wire: Wire = agent.state["wire"]
+    if do == "drain":
+        wire.drain()
+    elif do == "arm":
+        wire.rules.arm(rule or {})
+    elif do == "withdraw":
+        wire.withdraw(number)
+    return wire.rules.count(number) if do == "count" else None
 
 
 class Wire:
     """A queue of frames, each with the time at which it is due, and beside it those that a rule has made late."""
 
-    def __init__(self, delay: float, interface: str, pipe: Pipe) -> None:
-        kernel.prctl(kernel.PR_SET_TIMERSLACK, 1000)
-        self._delay, self._pipe = delay, pipe
+    def __init__(self, agent: Agent, delay: float, interface: str) -> None:
+        self._agent, self._delay = agent, delay
         self._queue: deque[tuple[float, bytes]] = deque()
         self._late: list[tuple[float, int, int, bytes]] = []  # a heap: due, serial, rule, frame
         self._serial = itertools.count()
-        self._rules = Rules()
-        self._waiting: list[tuple[float, int]] = []
+        self.rules = Rules()
+        self._drained: tuple[float, Callable[[Callable[[], None]], None]] | None = None
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, ETH_P_ALL))
-        pipe.write({"ready": True})
+        agent.watch(self._socket.fileno(), self._relay)
 
-    def relay(self) -> None:
-        """Run until the agent hangs up (SystemExit, which ends this thread alone)."""
-        descriptors = [self._socket.fileno(), self._pipe.reader]
-        with self._socket:
-            while True:
-                readable, _, _ = select.select(descriptors, [], [], self._patience())
-                if self._socket.fileno() in readable:
-                    self._receive()
-                self._deliver()
-                if self._pipe.reader in readable:
-                    self._listen()
-                self._report()
+    def close(self) -> None:
+        """Relay no more."""
+        self._agent.unwatch(self._socket.fileno())
+        self._agent.alarm(self._relay, None)
+        self._socket.close()
 
-    def _patience(self) -> float | None:
-        """Seconds until the next frame is due."""
+    def drain(self) -> None:
+        """The operation, which may take its time."""
+        self._relay()
+        asked = time.monotonic()
+        if not self._is_empty_since(asked):
+            self._drained = asked, self._agent.later()
+            self._wake()
+
+    def withdraw(self, number: int) -> None:
+        """Put a rule out of force, and throw away what it holds."""
+        self.rules.withdraw(number)
+        self._late = [held for held in self._late if held[2] != number]
+        heapq.heapify(self._late)
+
+    def _relay(self) -> None:
+        """Take what has come, send what is due, and be woken for the rest."""
+        self._receive()
+        self._deliver()
+        if self._drained is not None:
+            asked, finish = self._drained
+            if self._is_empty_since(asked):
+                self._drained = None
+                finish(lambda: None)
+        self._wake()
+
+    def _wake(self) -> None:
         due = [held[0][0] for held in (self._queue, self._late) if held]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        patience = max(0.0, min(due) - time.monotonic()) if due else None
+        self._agent.alarm(self._relay, LOOK if due == [] and self._drained is not None else patience)
+
+    def _is_empty_since(self, asked: float) -> bool:
+        """Whether what was on the wire then has arrived: what is sent waits for its receiver's kernel, too."""
+        held = self._queue and self._queue[0][0] - self._delay <= asked
+        return not held and not kernel.packets_waiting()
 
     def _receive(self) -> None:
         for _ in range(BATCH):
@@ -86,7 +126,7 @@ class Wire:
             if address[2] == PACKET_OUTGOING:
                 continue
             came = time.monotonic() - self._age(ancillary[0][2])
-            if self._rules:
+            if self.rules:
                 self._judge(frame, came)
             else:
                 self._queue.append((came + self._delay, frame))
@@ -99,7 +139,7 @@ class Wire:
 
     def _judge(self, frame: bytes, came: float) -> None:
         due = came + self._delay
-        for changed, late, owner in self._rules.passed(frame, came):
+        for changed, late, owner in self.rules.passed(frame, came):
             if late:
                 heapq.heappush(self._late, (due + late, next(self._serial), owner, changed))
             else:
@@ -111,28 +151,3 @@ class Wire:
             self._socket.send(self._queue.popleft()[1])
         while self._late and self._late[0][0] <= now:
             self._socket.send(heapq.heappop(self._late)[3])
-
-    def _listen(self) -> None:
-        messages = self._pipe.read()
-        if messages is None:
-            sys.exit(0)
-        for message in messages:
-            self._obey(message)
-
-    def _obey(self, message: Mapping[str, Any]) -> None:
-        if "drain" in message:
-            self._waiting.append((time.monotonic(), message["drain"]))
-        elif "arm" in message:
-            self._pipe.write({"armed": self._rules.arm(message["arm"])})
-        elif "count" in message:
-            self._pipe.write({"counted": self._rules.count(message["count"])})
-        elif "withdraw" in message:
-            number = message["withdraw"]["number"]
-            self._rules.withdraw(number)
-            self._late = [held for held in self._late if held[2] != number]
-            heapq.heapify(self._late)
-            self._pipe.write({"withdrawn": number})
-
-    def _report(self) -> None:
-        while self._waiting and not (self._queue and self._queue[0][0] - self._delay <= self._waiting[0][0]):
-            self._pipe.write({"drained": self._waiting.pop(0)[1]})

@@ -137,9 +137,16 @@ class FakeAgent:
     def _connections(self, **_: Any) -> list[Any]:
         return self.connections
 
-    def _quiesce(self) -> int:
+    def _quiesce(self, **_: Any) -> int:
         self.neighbours.clear()
         return 0
+
+    def _wire(self, do: str, rule: Mapping[str, Any] | None = None, number: int = 0, **_: Any) -> int | None:
+        if do == "arm" and rule is not None:
+            self.wire[rule["number"]] = rule
+        elif do == "withdraw":
+            del self.wire[number]
+        return self.matched if do == "count" else None
 
     def _states(self, do: str, **_: Any) -> dict[str, Any] | None:
         return {"seen": [], "gap_s": 0.0} if do == "stop" else None
@@ -159,16 +166,6 @@ class FakeAgent:
         """It answers in another way; to be honest is to be as it was."""
         self.behaviour = {} if behaviour["answer"] == "honest" else behaviour
         return {"behaves": True}
-
-    def arm(self, rule: Mapping[str, Any]) -> int:
-        """A rule on the wire."""
-        self.wire[rule["number"]] = rule
-        return int(rule["number"])
-
-    def withdraw(self, rule: Mapping[str, Any]) -> int:
-        """A rule of the wire no more."""
-        del self.wire[rule["number"]]
-        return int(rule["number"])
 
     def toxiproxy(self, do: str, name: str, **said: Any) -> Any:
         """What the Toxiproxy of this node says."""
@@ -225,10 +222,6 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
     "report": lambda agent, _: {"report": {"accepts": [], "acted": agent.acted}},
     "forget": lambda *_: {"forgotten": 0},
     "opened": lambda agent, _: {"opened": agent.acted},
-    "arm": lambda agent, rule: {"armed": agent.arm(rule)},
-    "count": lambda agent, _: {"counted": agent.matched},
-    "withdraw": lambda agent, rule: {"withdrawn": agent.withdraw(rule)},
-    "drain": lambda _, number: {"drained": number},
     "release": lambda *_: {"released": 1},
     "toxiproxy": lambda agent, question: {"result": agent.toxiproxy(**question)},
     "zone": lambda agent, zone: agent.serves(zone),
@@ -239,7 +232,6 @@ REPLIES: Mapping[str, Callable[[FakeAgent, Any], dict[str, Any]]] = {
 
 ENDED = {"started_ns": 1, "returned_ns": 2, "waited_ns": 0}
 FIRST_EVENTS: Mapping[str, Mapping[str, Any]] = {
-    "wire": {"ready": True},
     "listener": {"ready": True},
     "answer": {"ready": True},
     "occupy": {"ready": True},

@@ -33,11 +33,13 @@ INSTALL = {
     "dnslib": "pip install dnslib",
 }
 
-UNANSWERED = 0
-"""The number of a request whose result nobody wants (chaos/agent/serve.py)."""
-
 Question = tuple[str, Mapping[str, Any]]
 """An operation and its arguments."""
+Asked = tuple[str, str, Mapping[str, Any]]
+"""A node, and what it is asked."""
+Questions = Mapping[str, Sequence[Question]]
+"""What nodes are asked, by node."""
+NOTHING: Questions = {}
 
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 _decoded = json.JSONDecoder().decode
@@ -51,20 +53,17 @@ def readable(fds: Iterable[int], timeout: float) -> bool:
     return bool(poll.poll(max(0.0, timeout) * 1000))
 
 
-def _line(number: int, operation: str, arguments: Mapping[str, Any]) -> bytes:
-    return _encoded({"id": number, "op": operation, "args": arguments}).encode() + b"\n"
-
-
 class Channel:
-    """JSON lines over two file descriptors that we own."""
+    """JSON lines over two file descriptors that we own, to the agents of one process, whose nodes are known by name."""
 
     passes_descriptors = True
     """Whether the agent is at the other end of a socket of this machine (SCM_RIGHTS)."""
 
     def __init__(self, node: str, reader: int, writer: int) -> None:
+        """`node`: one of them, for messages, until another one is spoken to."""
         self.node, self.reader, self._writer = node, reader, writer
         self._rest: list[bytes] = []
-        self._count = 0
+        self._nodes: dict[int, str] = {}
         self._results: dict[int, Mapping[str, Any]] = {}
         self._events: dict[int, deque[Any]] = {}
         self._ended: dict[int, int] = {}
@@ -77,24 +76,25 @@ class Channel:
         for fd in {self.reader, self._writer}:
             os.close(fd)
 
-    def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
+    def send(self, node: str, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
         """Send a request, with descriptors for the operation to use; returns its number for `result`."""
-        self._write(self._numbered(operation, arguments), fds)
-        return self._count
+        (number,) = self.send_all([(node, operation, arguments)], fds)
+        return number
 
-    def send_all(self, questions: Sequence[Question]) -> list[int]:
-        """Send several requests at once, for the agent to do one after another; returns their numbers."""
-        before = self._count
-        self._write(b"".join(self._numbered(*question) for question in questions))
-        return [*range(before + 1, self._count + 1)]
+    def send_all(self, questions: Sequence[Asked], fds: Sequence[int] = ()) -> list[int]:
+        """Send several requests at once, to be done one after another; returns their numbers."""
+        numbers = [*range(len(self._nodes) + 1, len(self._nodes) + 1 + len(questions))]
+        self._write(b"".join(self._line(*each) for each in zip(numbers, questions, strict=True)), fds)
+        return numbers
 
-    def _numbered(self, operation: str, arguments: Mapping[str, Any]) -> bytes:
-        self._count += 1
-        return _line(self._count, operation, arguments)
-
-    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
+    def post(self, node: str, operation: str, arguments: Mapping[str, Any]) -> None:
         """Send a request that is answered only if it fails; whoever takes in the answer is told."""
-        self._write(_line(UNANSWERED, operation, arguments))
+        self._write(self._line(-len(self._nodes) - 1, (node, operation, arguments)))
+
+    def _line(self, number: int, question: Asked) -> bytes:
+        self.node, operation, arguments = question
+        self._nodes[abs(number)] = self.node
+        return _encoded({"id": number, "node": self.node, "op": operation, "args": arguments}).encode() + b"\n"
 
     def _write(self, lines: bytes, fds: Sequence[int] = ()) -> None:
         data = memoryview(lines)
@@ -109,8 +109,7 @@ class Channel:
     def _send_along(self, data: memoryview, fds: Sequence[int]) -> int:
         """The beginning of a request with descriptors (SCM_RIGHTS); how much of it was sent."""
         if not self.passes_descriptors:
-            text = f"descriptors cannot be handed over to node {self.node!r}; with `--backend netns` they can"
-            raise LabError(text)
+            raise LabError("descriptors cannot be handed over to a container; with `--backend netns` they can")
         with socket.socket(fileno=os.dup(self._writer)) as sock:
             return socket.send_fds(sock, [data], fds)
 
@@ -119,15 +118,11 @@ class Channel:
         deadline = time.monotonic() + timeout
         while number not in self._results:
             if not self.pump(deadline - time.monotonic()):
-                raise LabError(f"the agent in node {self.node!r} did not answer within {timeout:g} s")
+                raise LabError(f"the agent in node {self._nodes[number]!r} did not answer within {timeout:g} s")
         answer = self._results.pop(number)
         if "error" in answer:
-            raise self._failure(answer["error"])
+            raise self._failure(number, answer["error"])
         return answer["result"]
-
-    def has(self, number: int) -> bool:
-        """Whether the answer to a request was taken in."""
-        return number in self._results
 
     def pump(self, timeout: float) -> bool:
         """Take in what the agent says, waiting for at most `timeout` seconds; False when nothing came."""
@@ -158,8 +153,8 @@ class Channel:
     def _sort(self, message: Mapping[str, Any]) -> LabError | None:
         """Keep it for whoever asks; the failure of a request that nobody waits for is returned."""
         if "id" in message:
-            if message["id"] == UNANSWERED:
-                return self._failure(message["error"])
+            if message["id"] < 0:
+                return self._failure(-message["id"], message["error"])
             self._results[message["id"]] = message
         elif "ended" in message:
             self._ended[message["child"]] = message["ended"]
@@ -172,14 +167,15 @@ class Channel:
         deadline = time.monotonic() + timeout
         while not self._events.get(child):
             if child in self._results:
-                raise self._failure(self._results.pop(child)["error"])  # it could not be started
+                raise self._failure(child, self._results.pop(child)["error"])  # it could not be started
             if child in self._ended:
-                raise LabError(f"a child of the agent in node {self.node!r} died (status {self._ended[child]})")
+                text = f"a child of the agent in node {self._nodes[child]!r} died (status {self._ended[child]})"
+                raise LabError(text)
             if not self.pump(deadline - time.monotonic()) and time.monotonic() >= deadline:
                 return None
         event = self._events[child].popleft()
         if isinstance(event, dict) and "error" in event:
-            raise self._failure(event["error"])
+            raise self._failure(child, event["error"])
         return event
 
     def has_event(self, child: int) -> bool:
@@ -196,13 +192,13 @@ class Channel:
         self.dead = True
         return LabError(f"the agent in node {self.node!r} died")
 
-    def _failure(self, error: Mapping[str, Any]) -> LabError:
+    def _failure(self, number: int, error: Mapping[str, Any]) -> LabError:
         if error["kind"] == "missing":
             tool = error["tool"]
             return ToolMissing(tool, INSTALL.get(tool, f"the package that has `{tool}`"))
         if error["kind"] == "failed":
             return CommandFailed(error["argv"], error["status"], error["stderr"])
-        return LabError(f"node {self.node!r}: {error['message']}")
+        return LabError(f"node {self._nodes[number]!r}: {error['message']}")
 
 
 class Passed(Protocol):
@@ -221,8 +217,8 @@ class Passed(Protocol):
 class ChildOf:
     """A running child of an agent (model.Running), with the number of the request that started it."""
 
-    def __init__(self, channel: Channel, number: int) -> None:
-        self._channel, self._number = channel, number
+    def __init__(self, channel: Channel, node: str, number: int) -> None:
+        self._channel, self._node, self._number = channel, node, number
 
     @property
     def news(self) -> int:
@@ -238,7 +234,7 @@ class ChildOf:
         while (event := self.next(max(0.0, until - time.monotonic()))) is not None:
             if key in event:
                 return event[key]
-        raise LabError(f"node {self._channel.node!r}: no {key!r} within {deadline:g} s")
+        raise LabError(f"node {self._node!r}: no {key!r} within {deadline:g} s")
 
     def ready(self) -> bool:
         return self._channel.has_event(self._number)
@@ -248,14 +244,17 @@ class ChildOf:
         return self._channel.holds(self._number)
 
     def tell(self, message: Any) -> None:
-        self._channel.post("child", {"number": self._number, "tell": message})
+        self._channel.post(self._node, "child", {"number": self._number, "tell": message})
 
     def stop(self, *, stop: bool) -> None:
         """SIGSTOP, or SIGCONT."""
-        self._channel.result(self._channel.send("child", {"number": self._number, "stop": stop}))
+        self._ask({"number": self._number, "stop": stop})
 
     def end(self) -> None:
-        self._channel.result(self._channel.send("child", {"number": self._number, "end": True}))
+        self._ask({"number": self._number, "end": True})
+
+    def _ask(self, arguments: Mapping[str, Any]) -> None:
+        self._channel.result(self._channel.send(self._node, "child", arguments))
 
 
 class AgentNode:
@@ -265,17 +264,17 @@ class AgentNode:
         self.name, self.address, self.interface, self.channel = name, address, interface, channel
 
     def call(self, operation: str, /, **arguments: Any) -> Any:
-        return self.channel.result(self.channel.send(operation, arguments))
+        return self.channel.result(self.channel.send(self.name, operation, arguments))
 
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
-        return ChildOf(self.channel, self.channel.send(operation, arguments))
+        return ChildOf(self.channel, self.name, self.channel.send(self.name, operation, arguments))
 
     def check(self) -> None:
         """LabError when what the node runs is not what it was; an agent that has died says so by itself."""
 
     def hand_over(self, fds: Sequence[int], operation: str, /, **arguments: Any) -> Passed:
         """`start`, with descriptors of ours for the operation to use; ours stay open."""
-        return ChildOf(self.channel, self.channel.send(operation, arguments, fds))
+        return ChildOf(self.channel, self.name, self.channel.send(self.name, operation, arguments, fds))
 
 
 def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any) -> dict[str, Any]:
@@ -284,29 +283,43 @@ def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any)
     return {name: result for name, (result,) in answers.items()}
 
 
-def asked(nodes: Mapping[str, AgentNode], questions: Mapping[str, Sequence[Question]]) -> dict[str, list[Any]]:
-    """Run several operations in several nodes, those of one node in their order; the results by node."""
-    sent = {name: nodes[name].channel.send_all(each) for name, each in questions.items()}
-    _take_in({nodes[name].channel: numbers[-1] for name, numbers in sent.items() if numbers})
-    return {name: [nodes[name].channel.result(number) for number in numbers] for name, numbers in sent.items()}
+def asked(nodes: Mapping[str, AgentNode], questions: Questions, after: Questions = NOTHING) -> dict[str, list[Any]]:
+    """Run several operations in several nodes, those of one node in their order; the results by node.
+
+    All of `after` has been done before. Where one process has all agents, everything is one message.
+    """
+    if after and len({nodes[name].channel for name in (*after, *questions)}) > 1:
+        asked(nodes, after)
+        after = NOTHING
+    before, wanted = _flat(after), _flat(questions)
+    results = [channel.result(number) for channel, number in _sent(nodes, [*before, *wanted])]
+    found = iter(results[len(before) :])
+    return {name: [next(found) for _ in each] for name, each in questions.items()}
 
 
-def _take_in(last: Mapping[Channel, int]) -> None:
-    """Wait for these answers, whichever comes first: agents that share a process wait for us while one is not read."""
-    deadline = time.monotonic() + TIMEOUT
-    while waiting := [channel for channel, number in last.items() if not channel.has(number)]:
-        if not readable([channel.reader for channel in waiting], deadline - time.monotonic()):
-            raise LabError(f"the agent in node {waiting[0].node!r} did not answer within {TIMEOUT:g} s")
-        for channel in waiting:
-            channel.pump(0)
+def _flat(questions: Questions) -> list[Asked]:
+    return [(name, *question) for name, each in questions.items() for question in each]
+
+
+def _sent(nodes: Mapping[str, AgentNode], questions: Sequence[Asked]) -> list[tuple[Channel, int]]:
+    """Send them, those of a channel at once: what to wait for, in their order."""
+    places: dict[Channel, list[int]] = {}
+    for place, (name, *_) in enumerate(questions):
+        places.setdefault(nodes[name].channel, []).append(place)
+    found: dict[int, tuple[Channel, int]] = {}
+    for channel, mine in places.items():
+        numbers = channel.send_all([questions[place] for place in mine])
+        found |= {place: (channel, number) for place, number in zip(mine, numbers, strict=True)}
+    return [found[place] for place in range(len(questions))]
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:
     """Take in what the agents say until the condition holds; LabError naming `what` after `deadline` seconds."""
     end = time.monotonic() + deadline
+    heard = {node.channel for node in channels.values()}
     while not condition():
         if time.monotonic() >= end:
             raise LabError(f"waited {deadline:g} s in vain: {what}")
-        readable([node.channel.reader for node in channels.values()], POLL)
-        for node in channels.values():
-            node.channel.pump(0)
+        readable([channel.reader for channel in heard], POLL)
+        for channel in heard:
+            channel.pump(0)

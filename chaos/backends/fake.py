@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos import toxiproxy
 from chaos.backends.canned import FIRST_EVENTS, REPLIES, FakeAgent, static_route
-from chaos.backends.channel import Channel, Question
+from chaos.backends.channel import Asked, Channel
 from chaos.backends.compressed import Compression
 from chaos.backends.netns import Netns
 
@@ -36,68 +36,69 @@ class Operation:
 
 
 class FakeChannel(Channel):
-    """The host's end of an agent that is not there: the answer is known when the request is sent."""
+    """The host's end of agents that are not there: the answer is known when the request is sent."""
 
-    def __init__(self, agent: FakeAgent, lab: Fake) -> None:
+    def __init__(self, agents: Mapping[str, FakeAgent], lab: Fake) -> None:
         read, write = os.pipe()  # nothing ever comes out of it, and a wait for it lasts as long as it is told to
-        super().__init__(agent.node, read, write)
-        self._agent, self._lab = agent, lab
+        super().__init__(next(iter(agents)), read, write)
+        self._agents, self._lab = agents, lab
         self._answers: dict[int, Any] = {}
         self._children: dict[int, tuple[str, deque[Any]]] = {}
 
-    def send(self, operation: str, arguments: Mapping[str, Any], fds: Sequence[int] = ()) -> int:
+    def send_all(self, questions: Sequence[Asked], fds: Sequence[int] = ()) -> list[int]:
+        return [self._ask(*question) for question in questions]
+
+    def _ask(self, node: str, operation: str, arguments: Mapping[str, Any]) -> int:
+        self.node, agent, number = node, self._agents[node], len(self._nodes) + 1
         if self.dead:
             raise self._died()
-        self._count += 1
+        self._nodes[number] = node
         child = self._children[arguments["number"]][0] if operation == "child" else None
-        self._lab.note(Operation(self.node, operation, arguments, child))
+        self._lab.note(Operation(node, operation, arguments, child))
         if operation == "child":
-            self._answers[self._count] = None
-            self._told(**arguments)
+            self._answers[number] = None
+            self._told(agent, **arguments)
         elif operation in FIRST_EVENTS:
-            self._agent.children.append(operation)
-            self._children[self._count] = operation, deque([dict(FIRST_EVENTS[operation])])
-            self._answers[self._count] = self._count
+            agent.children.append(operation)
+            self._children[number] = operation, deque([dict(FIRST_EVENTS[operation])])
+            self._answers[number] = number
             if operation == "listener":
-                self._agent.listens = arguments
-                self._agent.modes.pop(arguments["address"], None)
-            elif operation == "program" and self._agent.listens is None:
-                self._agent.listens = {"port": arguments["port"], "fill": 0, "backlog": 128}
+                agent.listens = arguments
+                agent.modes.pop(arguments["address"], None)
+            elif operation == "program" and agent.listens is None:
+                agent.listens = {"port": arguments["port"], "fill": 0, "backlog": 128}
             elif operation == "occupy":
-                self._agent.occupied.append(arguments["port"])
+                agent.occupied.append(arguments["port"])
             elif operation == "resolver":
-                self._agent.zone = arguments["zone"]
+                agent.zone = arguments["zone"]
         else:
-            self._answers[self._count] = self._agent.answer(operation, arguments)
-        return self._count
+            self._answers[number] = agent.answer(operation, arguments)
+        return number
 
-    def send_all(self, questions: Sequence[Question]) -> list[int]:
-        return [self.send(*question) for question in questions]
+    def post(self, node: str, operation: str, arguments: Mapping[str, Any]) -> None:
+        self.result(self.send(node, operation, arguments))
 
-    def post(self, operation: str, arguments: Mapping[str, Any]) -> None:
-        self.result(self.send(operation, arguments))
-
-    def _told(self, number: int, tell: Any = None, end: bool = False, stop: bool | None = None) -> None:
+    def _told(
+        self, agent: FakeAgent, number: int, tell: Any = None, end: bool = False, stop: bool | None = None
+    ) -> None:
         operation, events = self._children[number]
         if stop is not None:
-            self._agent.stopped ^= {operation}
+            agent.stopped ^= {operation}
         if end:
-            self._agent.children.remove(operation)
+            agent.children.remove(operation)
         if end and operation == "listener":
-            self._agent.listens = None
+            agent.listens = None
         elif end and operation == "occupy":
-            self._agent.occupied.pop()
+            agent.occupied.pop()
         for word, value in (tell or {}).items():
             if word in REPLIES:
-                events.append(REPLIES[word](self._agent, value))
-
-    def has(self, number: int) -> bool:
-        return True
+                events.append(REPLIES[word](agent, value))
 
     def result(self, number: int, timeout: float = 0.0) -> Any:
         return self._answers.pop(number)
 
     def event(self, child: int, timeout: float) -> Any:
+        self.node = self._nodes[child]
         if self.dead:
             raise self._died()
         events = self._children[child][1]
@@ -154,7 +155,7 @@ class Fake(Netns):
     def _toxiproxy(self) -> str:
         return toxiproxy.NAME
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
+    def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
         self.agents = {node["name"]: FakeAgent(node["name"], hosts=spec["etc"]["hosts"]) for node in spec["nodes"]}
         for node in spec["nodes"]:
             self.agents[node["name"]].sysctls.update(node["sysctls"])
@@ -163,8 +164,6 @@ class Fake(Netns):
         for link in spec["links"]:
             routes = self.agents[link["hub"]].routes
             routes += [static_route(address, link["hub_interface"], None) for address, _ in link["addresses"]]
-        channels: dict[str, Channel] = {}
-        for name, agent in self.agents.items():
-            channels[name] = FakeChannel(agent, self)
-            stack.callback(channels[name].close)
-        return channels
+        channel = FakeChannel(self.agents, self)
+        stack.callback(channel.close)
+        return channel

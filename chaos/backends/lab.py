@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from chaos.backends import names as naming
-from chaos.backends.channel import AgentNode, ChildOf, Question, asked, everywhere, until
+from chaos.backends.channel import NOTHING, AgentNode, ChildOf, Question, Questions, asked, everywhere, until
 from chaos.backends.proxy import AgentProxy
-from chaos.backends.relay import Relay, RelayRule
+from chaos.backends.relay import DRAIN, Relay, RelayRule
 from chaos.backends.resolver import AgentResolver
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Setting
@@ -21,12 +21,9 @@ from chaos.schedule import SECOND
 QUICK = 10.0
 """Seconds within which an agent's child must answer a question; a condition's deadline, not a wait."""
 PASSES = 8
-"""How often quiesce looks at most; usually the second look finds nothing left to remove."""
+"""How often quiesce removes at most: until nothing answers, usually at once."""
 EVERY = "::"
 """Where the listener listens when names lead to both of its addresses: one socket takes both families (ipv6(7))."""
-Questions = Mapping[str, Sequence[Question]]
-"""What nodes are asked, by node."""
-NOTHING: Questions = {}
 LISTENS = 30.0
 """Seconds within which a product must listen."""
 
@@ -154,18 +151,15 @@ class AgentLab:
             if service.resolver:
                 node, zone = self.nodes[service.name], naming.zone(self.setting, self._places, {})
                 self._resolvers[service.name] = AgentResolver(node, zone, self._packages("dnslib"))
-        asked = {
-            name: self.nodes[name].channel.send("capture", {"do": "start", "interface": self.nodes[name].interface})
-            for name in self.captured
+        eyes: dict[str, list[Question]] = {
+            name: [("capture", {"do": "start", "interface": self.nodes[name].interface})] for name in self.captured
         }
         if ROUTER in self.nodes and self.setting.path == "routed":
-            self._wire = Relay(self.nodes[ROUTER], self.setting.rtt)
+            self._wire = Relay(self.nodes[ROUTER])
+            eyes[ROUTER] = [("wire", {"do": "start", "delay": self.setting.rtt / 2, "interface": "wire1"})]
+        asked(self.nodes, eyes)
         self._run_products()
         self._listen("serve", {})
-        if self._wire is not None:
-            self._wire.await_ready()
-        for name, number in asked.items():
-            self.nodes[name].channel.result(number)
         self._await_programs()
         for proxy in self._proxies.values():
             proxy.create()
@@ -282,6 +276,11 @@ class AgentLab:
             raise LabError("there is no wire: `path: direct` leaves the router out")
         return self._wire.armed(rule)
 
+    @property
+    def drained(self) -> Questions:
+        """To be asked before whatever must find the wire empty."""
+        return NOTHING if self._wire is None else {ROUTER: [DRAIN]}
+
     def mark(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
         """What the captures see from now on is the attempt's. Asks nodes something else before; their answers."""
         answers = self.read_captures(also)
@@ -289,12 +288,11 @@ class AgentLab:
         return answers
 
     def read_captures(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
-        """Take over what the captures have seen. Asks nodes something else before; their answers."""
+        """Take over what the captures have seen, on the wire too. Asks nodes something else before; their answers."""
         nodes = [*self.captured, *(name for name in also if name not in self.captured)]
         unread = {name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()}
-        answers = asked(
-            self.nodes, {name: [*also.get(name, ()), *([unread[name]] if name in unread else [])] for name in nodes}
-        )
+        questions = {name: [*also.get(name, ()), *([unread[name]] if name in unread else [])] for name in nodes}
+        answers = asked(self.nodes, questions, after=self.drained)
         for name in self.captured:
             self._take(name, answers[name].pop())
         return answers
@@ -330,9 +328,10 @@ class AgentLab:
 
     def quiesce(self) -> None:
         """Remove every trace of a leg: sockets at both ends, queues, neighbours, route exceptions."""
-        for _ in range(PASSES):  # what was destroyed may tell its peer, which warms neighbours again
-            self.drain()
-            if not any(everywhere(self.nodes, "quiesce").values()):
+        forget, look = ({name: [("quiesce", {"do": do})] for name in self.nodes} for do in ("forget", "look"))
+        for _ in range(PASSES):
+            asked(self.nodes, forget, after=self.drained)
+            if not any(moved for (moved,) in asked(self.nodes, look, after=self.drained).values()):
                 break
         self.check_alive()
 

@@ -120,10 +120,10 @@ class Netns:
         names = list(setting.topology.services)
         spec = specify(setting, names)
         with self._life() as stack:
-            channels = self._fork(spec, stack)
+            channel = self._fork(spec, stack)
             nodes = {
                 name: AgentNode(name, _address(setting, names, name), _interface(name), channel)
-                for name, channel in channels.items()
+                for name in (node["name"] for node in spec["nodes"])
                 if name != SWITCH
             }
             lab = AgentLab(
@@ -170,29 +170,25 @@ class Netns:
         """The server of a node that is a Toxiproxy. Raises ToolMissing."""
         return toxiproxy.server()
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> dict[str, Channel]:
+    def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
+        """Have a process build the lab: the line to its agents."""
         if self._processes is None:
             raise LabError("the netns session is not running")
         status = self._processes.take()
         stack.callback(self._processes.give_back, status)
-        pairs = [socket.socketpair() for _ in spec["nodes"]]
-        channels = {}
-        for node, (ours, _) in zip(spec["nodes"], pairs, strict=True):
-            fd = ours.detach()
-            channels[node["name"]] = channel = Channel(node["name"], fd, fd)
-            stack.callback(channel.close)
-        try:
-            message = processes.build(status, spec, [theirs.fileno() for _, theirs in pairs])
-        finally:
-            for _, theirs in pairs:
-                theirs.close()
+        ours, theirs = socket.socketpair()
+        fd = ours.detach()
+        channel = Channel(spec["nodes"][0]["name"], fd, fd)
+        stack.callback(channel.close)
+        with theirs:
+            message = processes.build(status, spec, theirs.fileno())
         if message is None:
             alive = self._process is not None and self._process.poll() is None
             died = "a lab's first process died" if alive else "the netns session died"
             raise LabError(f"{died} while a lab was starting")
         if "error" in message:
             raise LabError(f"a lab could not be built: {message['error']}")
-        return channels
+        return channel
 
 
 def _why_not(answer: bytes) -> str:

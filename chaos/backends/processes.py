@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from chaos.backends.channel import readable
@@ -80,10 +80,10 @@ class Processes:
         return status
 
 
-def build(status: socket.socket, spec: Mapping[str, Any], agents: Sequence[int]) -> Mapping[str, Any] | None:
-    """Have a process build a lab, with a descriptor for each agent; what it says then, or None when it has died."""
+def build(status: socket.socket, spec: Mapping[str, Any], line: int) -> Mapping[str, Any] | None:
+    """Have a process build a lab, with its end of a line to us; what it says then, or None when it has died."""
     try:
-        socket.send_fds(status, [json.dumps(spec).encode()], agents)
+        socket.send_fds(status, [json.dumps(spec).encode()], [line])
         return heard(status)
     except OSError:
         return None

@@ -8,53 +8,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.backends.channel import AgentNode, ChildOf
+from chaos.backends.channel import AgentNode, Question, asked
 
-QUICK = 10.0
-"""Seconds within which the relay must answer a question; a condition's deadline, not a wait."""
+DRAIN: Question = ("wire", {"do": "drain"})
+"""Done when what is on it now has arrived."""
 
 
 @dataclass(frozen=True)
 class RelayRule:
     """A rule in force (model.WireRule)."""
 
-    child: ChildOf
+    router: AgentNode
     number: int
 
     def hits(self) -> int:
-        self.child.tell({"count": self.number})
-        counted: int = self.child.expect("counted", QUICK)
+        counted: int = self.router.call("wire", do="count", number=self.number)
         return counted
 
 
 class Relay:
     """The operation `wire` in the router (chaos/agent/wire.py)."""
 
-    def __init__(self, router: AgentNode, rtt: float) -> None:
-        self._rtt = rtt
+    def __init__(self, router: AgentNode) -> None:
+        self._router = router
         self._numbers = itertools.count(1)
-        self._child = router.start("wire", delay=rtt / 2, interface="wire1")
-
-    def await_ready(self) -> None:
-        """Return when it relays."""
-        self._child.expect("ready", QUICK)
 
     def drain(self) -> None:
         """Return when what is on it now has arrived."""
-        number = next(self._numbers)
-        self._child.tell({"drain": number})
-        while self._child.expect("drained", QUICK + self._rtt) != number:
-            pass
+        asked({self._router.name: self._router}, {self._router.name: [DRAIN]})
 
     @contextmanager
     def armed(self, rule: Mapping[str, Any]) -> Iterator[RelayRule]:
         """A rule (chaos/agent/rules.py) in force; what it still holds is thrown away on leaving."""
         number = next(self._numbers)
-        said = {"number": number, **rule}
-        self._child.tell({"arm": said})
-        self._child.expect("armed", QUICK)
+        self._router.call("wire", do="arm", rule={"number": number, **rule})
         try:
-            yield RelayRule(self._child, number)
+            yield RelayRule(self._router, number)
         finally:
-            self._child.tell({"withdraw": said})
-            self._child.expect("withdrawn", QUICK)
+            self._router.call("wire", do="withdraw", number=number)
