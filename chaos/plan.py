@@ -159,7 +159,7 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
     lines.append(ip("link", "set", WIRE_FAR, "master", "turn"))
     lines += [line for device in ("turn", WIRE_FAR, WIRE) for line in _up(router, device)]
     lines.append(ip("link", "set", WIRE_FAR, "type", "bridge_slave", "hairpin", "on"))
-    for family in ("-4", "-6"):
+    for family in ("-6" if each == "ipv6" else "-4" for each in spec["families"]):
         table = ["table", str(WIRE_TABLE)]
         lines.append(
             ip(family, "route", "add", "default", "dev", WIRE, *table, "proto", "static", "metric", str(METRIC))

@@ -33,4 +33,4 @@ def run(
             for destination, via in routes:
                 netlink.route(destination, interface, via=via)
             if wire:
-                build_wire(netlink, [interface])
+                build_wire(netlink, [interface], ["ipv4", "ipv6"])

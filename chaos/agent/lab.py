@@ -58,13 +58,14 @@ class RouteSpec(TypedDict):
 class Spec(TypedDict):
     """A whole lab. `wire` is the node with the relay's device (none: direct); `bridged` the one with a bridge.
 
-    etc: the text of files in /etc, by name, the same for all nodes.
+    etc: the text of files in /etc, by name, the same for all nodes. families: those that go over the wire.
     """
 
     nodes: list[NodeSpec]
     links: list[LinkSpec]
     routes: list[RouteSpec]
     etc: dict[str, str]
+    families: list[str]
     wire: str | None
     bridged: str | None
 
@@ -234,7 +235,7 @@ def _build_hub(netlink: Netlink, spec: Spec, namespaces: dict[str, int]) -> None
     for link in spec["links"]:
         _build_hub_side(netlink, link, namespaces, bridged=spec["bridged"] is not None)
     if spec["wire"]:
-        build_wire(netlink, [link["hub_interface"] for link in spec["links"]])
+        build_wire(netlink, [link["hub_interface"] for link in spec["links"]], spec["families"])
 
 
 def _build_node(netlink: Netlink, link: LinkSpec, routes: list[RouteSpec]) -> None:
@@ -257,7 +258,7 @@ def _build_hub_side(netlink: Netlink, link: LinkSpec, namespaces: dict[str, int]
         netlink.route(address, name)
 
 
-def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
+def build_wire(netlink: Netlink, interfaces: Sequence[str], families: Sequence[str]) -> None:
     """What comes in by one of these interfaces leaves by wire0; the relay (wire.py) holds wire1 and gives it back.
 
     wire0 has no ARP: its frames carry its own address as destination, so that wire1 ignores them (not addressed to
@@ -269,7 +270,7 @@ def build_wire(netlink: Netlink, interfaces: list[str]) -> None:
     netlink.set_up(WIRE_FAR)
     netlink.await_carrier(WIRE)
     kernel.checksum_in_software(WIRE)
-    for six in (False, True):
+    for six in (family == "ipv6" for family in families):
         netlink.route(None, WIRE, table=WIRE_TABLE, six=six)
         for interface in interfaces:
             netlink.rule(interface, WIRE_TABLE, six=six)

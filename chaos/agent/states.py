@@ -10,8 +10,8 @@ from chaos.agent import diag
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent
 
-SOON, LONGEST = 0.002, 0.25
-"""Seconds from a packet to the second look, and between two looks at most."""
+SOON, LATER = 0.002, 0.25
+"""Seconds from a packet to the second look, and from there to the third."""
 
 
 def run(agent: Agent, *, do: str, port: int = 0) -> dict[str, Any] | None:
@@ -35,7 +35,8 @@ def run(agent: Agent, *, do: str, port: int = 0) -> dict[str, Any] | None:
 class Sampler:
     """Looks when the node has sent or received a packet, for that is when states change, and now and then.
 
-    The capture has a packet that comes in before TCP has it: a little later it is looked once more.
+    The capture has a packet that comes in before TCP has it: a little later it is looked once more. A state in which
+    nothing moves is looked at more and more seldom: when it has lasted twice as long.
     """
 
     def __init__(self, agent: Agent, port: int) -> None:
@@ -43,6 +44,7 @@ class Sampler:
         self.gap_ns = 0
         self._agent, self._port = agent, port
         self._last: dict[bytes, str] = {}
+        self._still = SOON
         self._before = time.time_ns()
         self._netlink = Netlink(diag.NETLINK_SOCK_DIAG)
         self._hear(self._moved)
@@ -65,11 +67,13 @@ class Sampler:
 
     def _moved(self) -> None:
         self.look()
+        self._still = SOON
         self._agent.alarm(self._look_again, SOON)
 
     def _look_again(self) -> None:
         self.look()
-        self._agent.alarm(self._look_again, LONGEST)
+        self._agent.alarm(self._look_again, patience := max(LATER, self._still))
+        self._still += patience
 
     def close(self) -> None:
         """Look no more."""

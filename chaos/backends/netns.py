@@ -5,6 +5,8 @@ serves many labs in turn (chaos/agent/lab.py), and a lab's namespaces are always
 
     node i   198.18.i.2/32, 2001:db8:0:i::2/128 on eth0      routed: each peer by a host route through the router
     router   198.18.i.1,    2001:db8:0:i::1     on to-NAME   direct: all on one bridge, each peer by a link route
+
+A node has an address of each family to which names lead.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES: Mapping[Family, str] = {"ipv4": "198.18.{}.{}", "ipv6": "2001:db8:0:{}::{}"}
 """Of a node's address, by its number: it is 2 on its link, and the router 1."""
+BITS: Mapping[Family, int] = {"ipv4": 32, "ipv6": 128}
 NODE, GATEWAY = 2, 1
 LINK_LOCAL = "fe80::1"
 SWITCH = "switch"
@@ -217,11 +220,12 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
                 "hub": hub,
                 "node": name,
                 "hub_interface": _interface_to(index, name),
-                "hub_addresses": _router_addresses(index) if routed else [],
-                "addresses": [(there[name]["ipv4"], 32), (there[name]["ipv6"], 128)],
+                "hub_addresses": _router_addresses(index, setting.families) if routed else [],
+                "addresses": [(there[name][family], BITS[family]) for family in setting.families],
             }
         )
-        for family, nowhere in _swallowed(setting, names).items():
+        for family in setting.families:
+            nowhere = _swallowed(setting, names)[family]
             goals = [*(each[family] for other, each in there.items() if other != name), nowhere]
             routes += _routes(name, TEMPLATES[family].format(index, GATEWAY) if routed else None, goals)
     kind = {"wire": hub, "bridged": None} if routed else {"wire": None, "bridged": hub}
@@ -231,6 +235,7 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
         "links": links,
         "routes": routes,
         "etc": etc,
+        "families": [*setting.families],
         "wire": kind["wire"],
         "bridged": kind["bridged"],
     }
@@ -262,10 +267,10 @@ def _routes(name: str, gateway: str | None, goals: Sequence[str]) -> list[RouteS
     return first + [{"node": name, "destination": goal, "interface": "eth0", "via": gateway} for goal in goals]
 
 
-def _router_addresses(index: int) -> list[tuple[str, int]]:
+def _router_addresses(index: int, families: Sequence[Family]) -> list[tuple[str, int]]:
     """Of the router's device towards node `index`; it solicits neighbours from a link-local one (RFC 4861, 7.2.2)."""
-    four, six = (TEMPLATES[family].format(index, GATEWAY) for family in ("ipv4", "ipv6"))
-    return [(four, 32), (six, 128), (LINK_LOCAL, 64)]
+    own = [(TEMPLATES[family].format(index, GATEWAY), BITS[family]) for family in families]
+    return own + [(LINK_LOCAL, 64)] * ("ipv6" in families)
 
 
 def _router(setting: Setting, names: Sequence[str]) -> dict[str, tuple[str, str]]:
