@@ -203,6 +203,10 @@ class Node(Protocol):
     def interface(self) -> str:
         """The device that leads to the path (the router has several; this is the wire's)."""
 
+    @property
+    def learnt(self) -> dict[Any, Any]:
+        """What operations have told of themselves that spares the next one work, by a key of the asker's."""
+
     def call(self, operation: str, /, **arguments: Any) -> Any:
         """Run one operation of `chaos/agent/` inside the node and return its JSON result.
 

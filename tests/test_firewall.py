@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -11,6 +12,8 @@ from chaos.agent import firewall, nftables, spawned
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent, OperationFailed
 from chaos.backends.lab import AgentLab
+from chaos.clients.socket import Socket
+from chaos.faults._rules import FORTH, armed, matches
 from tests.forked import forked
 from tests.labs import lab, session
 from tests.test_nothing_left import enter_namespaces
@@ -127,3 +130,81 @@ class TestProgram:
     def test_it_inherits_no_descriptor_of_its_agent_s(self, lab: AgentLab) -> None:
         listed = lab.nodes["client"].call("command", argv=["ls", "/proc/self/fd"]).split()
         assert listed == ["0", "1", "2", "3"], "the last one is that of the folder"
+
+
+def of_faults(tool: str) -> dict[str, list[list[str]]]:
+    """One rule of every kind that faults write, by table."""
+    family, far = ("ipv4", "198.18.9.9") if tool == "iptables" else ("ipv6", "2001:db8::9")
+    syn, data = (["INPUT", *matches(segment, FORTH, 8080, family)] for segment in ("syn", "data"))
+    reset = ["-j", "REJECT", "--reject-with", "tcp-reset"]
+    filtered = [
+        [*syn, "-j", "DROP"],
+        [*syn, *reset],
+        [*data, "-j", "DROP"],
+        [*syn, "-m", "connlimit", "--connlimit-above", "3", "--connlimit-mask", "0", *reset],
+        [*syn, "-m", "hashlimit", "--hashlimit-above", "3/sec", "--hashlimit-name", "x", "-j", "DROP"],
+        ["INPUT", "-p", "253", "-j", "DROP"],
+        ["OUTPUT", "-p", "udp", "--sport", "9", "-d", far, "-j", "REJECT"],
+        ["FORWARD", "-i", "wire0", "-s", far, "-j", "DROP"],
+    ]
+    nat = [["PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-ports", "81"]]
+    return {"filter": filtered, "nat": nat, "raw": [["PREROUTING", "-d", far, "-j", "DROP"]]}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_is_made_like_a_rule_is_what_iptables_makes_of_it(tool: str) -> None:
+    def told(commented: str, table: str, like: object = None) -> list[object]:
+        rules = [
+            [*rule, "-m", "comment", "--comment", f"{commented}-{number}"]
+            for number, rule in enumerate(of_faults(tool)[table])
+        ]
+        learnt = firewall.run(NOBODY, tool=tool, do="add", rules=rules, table=table, like=cast("None", like))
+        text = spawned.output([f"{tool}-save", "-t", table])
+        lines = [line.replace(commented, "NAME") for line in text.splitlines() if line.startswith("-A")]
+        return [lines, learnt, firewall.run(NOBODY, tool=tool, do="count", rules=rules, table=table)]
+
+    def by_iptables() -> list[object]:
+        enter_namespaces()
+        return [told("chaos-7", table) for table in of_faults(tool)]
+
+    def like_them(known: list[object]) -> list[object]:
+        enter_namespaces()
+        spawned.Spawned.__init__ = unless_restoring(spawned.Spawned.__init__)  # type: ignore[method-assign]
+        return [told("another-88", table, like) for table, like in zip(of_faults(tool), known, strict=True)]
+
+    first = forked(by_iptables)
+    second = forked(lambda: like_them([learnt for _, learnt, _ in first]))
+    assert [lines for lines, *_ in second] == [lines for lines, *_ in first]
+    assert [len(lines) for lines, *_ in first] == [len(rules) for rules in of_faults(tool).values()]
+    assert [learnt for _, learnt, _ in second] == [[], [], []], "nothing is left to be learnt"
+    assert {count for _, _, counts in second for count in counts} == {0}
+
+
+def unless_restoring(started: Callable[..., None]) -> Callable[..., None]:
+    def start(self: object, argv: list[str], stdin: str = "") -> None:
+        assert not argv[0].endswith("-restore"), argv
+        started(self, argv, stdin)
+
+    return start
+
+
+def test_a_rule_made_like_another_one_counts_and_acts(lab: AgentLab) -> None:
+    for _ in range(2):
+        with armed(
+            lab.nodes["server"], "ipv4", [["INPUT", *matches("syn", FORTH, 8080, "ipv4"), "-j", "DROP"]]
+        ) as rules:
+            outcome = Socket(mode="timeout", timeout=0.05, steps=("connect",)).attempt(lab)
+            assert (outcome.error, rules.hits()) == ("timeout", 1)
+    assert len(lab.nodes["server"].learnt) >= 1
+
+
+def test_what_cannot_be_made_like_another_one_is_left_to_iptables() -> None:
+    def added() -> list[object]:
+        enter_namespaces()
+        rules = RULES[:1]
+        (known,) = cast("list[nftables.Template]", firewall.run(NOBODY, tool="iptables", do="add", rules=rules))
+        broken = cast("nftables.Template", {**known, "expressions": known["expressions"][:40]})
+        firewall.run(NOBODY, tool="iptables", do="add", rules=[rule("INPUT", "chaos-9", "-p", "udp")], like=[broken])
+        return [*saved("iptables")]
+
+    assert forked(added) == ["chaos-1", "chaos-9"]

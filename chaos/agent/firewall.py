@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from chaos.agent import nftables, spawned
+from chaos.agent.nftables import Template
 from chaos.agent.serve import FAILED, Agent, OperationFailed
 
 
-def run(agent: Agent, *, tool: str, do: str, rules: list[list[str]], table: str = "filter") -> list[int] | None:
+def run(
+    agent: Agent,
+    *,
+    tool: str,
+    do: str,
+    rules: list[list[str]],
+    table: str = "filter",
+    like: list[Template] | None = None,
+) -> list[int] | list[Template] | None:
     """`tool` is iptables or ip6tables; a rule is [chain, argument, ...] and carries a comment that is its own.
 
-    `add` goes through TOOL-restore --noflush. `count` returns the packets that each rule has matched; it and `delete`
-    ask the kernel (nftables.py), or TOOL-save and TOOL-restore where iptables keeps its rules elsewhere.
+    `add` goes through TOOL-restore --noflush, and returns what the next ones can be made `like`, without it; nothing
+    where iptables keeps its rules elsewhere. `count` returns the packets that each rule has matched; it and `delete`
+    ask the kernel (nftables.py), or TOOL-save and TOOL-restore in that case.
     """
-    if do == "add":
-        _restore(tool, table, "-A", rules)
-        return None
     comments = [_comment(rule) for rule in rules]
+    if do == "add":
+        return _added(tool, table, rules, dict(zip(comments, like, strict=True)) if like else {})
     there = {rule.comment: rule for rule in nftables.found(tool, table, comments)}
     if do == "count":
         packets = {comment: rule.packets for comment, rule in there.items()} or _saved(tool, table)
@@ -26,6 +37,15 @@ def run(agent: Agent, *, tool: str, do: str, rules: list[list[str]], table: str 
     if rest:
         _restore(tool, table, "-D", rest)
     return None
+
+
+def _added(tool: str, table: str, rules: list[list[str]], like: dict[str, Template]) -> list[Template]:
+    if like:
+        with contextlib.suppress(OSError):  # nothing is done then: it is one transaction
+            nftables.add(tool, table, like)
+            return []
+    _restore(tool, table, "-A", rules)
+    return nftables.templates(tool, table, rules, [_comment(rule) for rule in rules])
 
 
 def _comment(rule: list[str]) -> str:

@@ -260,8 +260,12 @@ class ChildOf:
 class AgentNode:
     """One node, reached through its agent (model.Node)."""
 
-    def __init__(self, name: str, address: str, interface: str, channel: Channel) -> None:
+    def __init__(
+        self, name: str, address: str, interface: str, channel: Channel, learnt: dict[Any, Any] | None = None
+    ) -> None:
+        """`learnt`: of the nodes of this session, where they are all alike."""
         self.name, self.address, self.interface, self.channel = name, address, interface, channel
+        self.learnt = {} if learnt is None else learnt
 
     def call(self, operation: str, /, **arguments: Any) -> Any:
         return self.channel.result(self.channel.send(self.name, operation, arguments))

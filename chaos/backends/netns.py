@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos import command, packages, toxiproxy
 from chaos.backends import names as naming
@@ -89,6 +89,7 @@ class Netns:
         self._alive = 0
         self._over: list[ExitStack] = []
         self._answers = Answers()
+        self._learnt: dict[Any, Any] = {}
 
     def __enter__(self) -> Netns:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -125,7 +126,7 @@ class Netns:
         with self._life() as stack:
             channel = self._fork(spec, stack)
             nodes = {
-                name: AgentNode(name, _address(setting, names, name), _interface(name), channel)
+                name: AgentNode(name, _address(setting, names, name), _interface(name), channel, self._learnt)
                 for name in (node["name"] for node in spec["nodes"])
                 if name != SWITCH
             }

@@ -53,7 +53,11 @@ def armed(node: Node, family: str, rules: Sequence[Sequence[str]], table: str = 
     """Add rules in a node, each with a comment of its own; delete exactly these on leaving."""
     tool = "iptables" if family == "ipv4" else "ip6tables"
     named = tuple((*rule, "-m", "comment", "--comment", f"chaos-{next(_numbers)}") for rule in rules)
-    node.call("firewall", tool=tool, do="add", rules=named, table=table)
+    keys = [("firewall", tool, table, *rule) for rule in rules]
+    known = [node.learnt[key] for key in keys if key in node.learnt]
+    like = {"like": known} if len(known) == len(keys) else {}
+    learnt = node.call("firewall", tool=tool, do="add", rules=named, table=table, **like)
+    node.learnt.update(zip(keys, learnt or (), strict=False))
     try:
         yield Rules(node, tool, named, table)
     finally:
