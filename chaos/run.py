@@ -268,7 +268,7 @@ class Watch:
     def _read_queues(self) -> None:
         path = {"path": self._case.setting.pathname} if self._case.setting.local else {}
         questions = {node: [("queue", {"port": self._port(node), **path})] for node in self._case.expect.queues}
-        for node, (queue,) in asked(self._lab.nodes, questions, after=self._lab.drained).items():
+        for node, (queue,) in asked(self._lab.nodes, self._lab.drained, questions).items():
             if queue is not None:
                 self._queues[node] = QueueLength(queue["accept"], queue["backlog"])
 

@@ -147,6 +147,8 @@ def of_faults(tool: str) -> dict[str, list[list[str]]]:
         ["OUTPUT", "-p", "udp", "--sport", "9", "-d", far, "-j", "REJECT"],
         ["FORWARD", "-i", "wire0", "-s", far, "-j", "DROP"],
     ]
+    if family == "ipv6":
+        filtered.append(["INPUT", "-p", "icmpv6", "--icmpv6-type", "neighbour-solicitation", "-j", "DROP"])
     nat = [["PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-ports", "81"]]
     return {"filter": filtered, "nat": nat, "raw": [["PREROUTING", "-d", far, "-j", "DROP"]]}
 

@@ -34,6 +34,8 @@ MATCH_NAME, MATCH_INFO = 1, 3
 COMMENT = 256
 """Bytes of a comment (struct xt_comment_info)."""
 NLM_F_APPEND = 0x800
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+"""Those that rules of ours name; others have their number."""
 FAMILIES = {"iptables": socket.AF_INET, "ip6tables": socket.AF_INET6}
 
 
@@ -140,7 +142,7 @@ def _changed(data: bytes, new: Mapping[int, bytes]) -> bytes:
 
 
 def _protocol(name: str) -> int:
-    return int(name) if name.isdigit() else socket.getprotobyname(name)
+    return PROTOCOLS[name] if name in PROTOCOLS else int(name)
 
 
 def _encoded(raw: bytes) -> str:

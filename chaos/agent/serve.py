@@ -467,8 +467,14 @@ class Agent:
     def forget_connections(self) -> None:
         """Have servers close what they have accepted."""
         for child in [child for child in self.children.values() if child.holds == "others"]:
-            self.tell(child.number, {"forget": True})
-            while child.number in self.children and not self._hear(child, FORGOTTEN):
+            self.forget(child.number)
+
+    def forget(self, number: int) -> None:
+        """Have this one close what it has accepted."""
+        child = self.children.get(number)
+        if child is not None and child.holds == "others":
+            self.tell(number, {"forget": True})
+            while number in self.children and not self._hear(child, FORGOTTEN):
                 pass
 
     def _hear(self, child: Child, wanted: bytes | None = None) -> bool:

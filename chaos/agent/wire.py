@@ -74,17 +74,17 @@ class Wire:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, ETH_P_ALL))
-        agent.watch(self._socket.fileno(), self._relay)
+        agent.watch(self._socket.fileno(), self._come)
 
     def close(self) -> None:
         """Relay no more."""
         self._agent.unwatch(self._socket.fileno())
-        self._agent.alarm(self._relay, None)
+        self._agent.alarm(self._go, None)
         self._socket.close()
 
     def drain(self) -> None:
         """The operation, which may take its time."""
-        self._relay()
+        self._come()
         asked = time.monotonic()
         if not self._is_empty_since(asked):
             self._drained = asked, self._agent.later()
@@ -96,9 +96,13 @@ class Wire:
         self._late = [held for held in self._late if held[2] != number]
         heapq.heapify(self._late)
 
-    def _relay(self) -> None:
-        """Take what has come, send what is due, and be woken for the rest."""
+    def _come(self) -> None:
+        """Take what has come."""
         self._receive()
+        self._go()
+
+    def _go(self) -> None:
+        """Send what is due, and be woken for the rest."""
         self._deliver()
         if self._drained is not None:
             asked, finish = self._drained
@@ -110,7 +114,7 @@ class Wire:
     def _wake(self) -> None:
         due = [held[0][0] for held in (self._queue, self._late) if held]
         patience = max(0.0, min(due) - time.monotonic()) if due else None
-        self._agent.alarm(self._relay, LOOK if due == [] and self._drained is not None else patience)
+        self._agent.alarm(self._go, LOOK if due == [] and self._drained is not None else patience)
 
     def _is_empty_since(self, asked: float) -> bool:
         """Whether what was on the wire then has arrived: what is sent waits for its receiver's kernel, too."""

@@ -250,8 +250,9 @@ class ChildOf:
         """SIGSTOP, or SIGCONT."""
         self._ask({"number": self._number, "stop": stop})
 
-    def end(self) -> None:
-        self._ask({"number": self._number, "end": True})
+    def end(self, *, forget: bool = False) -> None:
+        """`forget`: a server closes what it has accepted before, silently."""
+        self._ask({"number": self._number, "end": True, "forget": forget})
 
     def _ask(self, arguments: Mapping[str, Any]) -> None:
         self._channel.result(self._channel.send(self._node, "child", arguments))
@@ -287,18 +288,19 @@ def everywhere(nodes: Mapping[str, AgentNode], operation: str, **arguments: Any)
     return {name: result for name, (result,) in answers.items()}
 
 
-def asked(nodes: Mapping[str, AgentNode], questions: Questions, after: Questions = NOTHING) -> dict[str, list[Any]]:
-    """Run several operations in several nodes, those of one node in their order; the results by node.
+def asked(nodes: Mapping[str, AgentNode], *rounds: Questions) -> dict[str, list[Any]]:
+    """Run several operations in several nodes, those of one node in their order; the last round's results, by node.
 
-    All of `after` has been done before. Where one process has all agents, everything is one message.
+    A round begins when the one before has been done. Where one process has all agents, everything is one message.
     """
-    if after and len({nodes[name].channel for name in (*after, *questions)}) > 1:
-        asked(nodes, after)
-        after = NOTHING
-    before, wanted = _flat(after), _flat(questions)
+    if len({nodes[name].channel for questions in rounds for name in questions}) > 1:
+        for questions in rounds[:-1]:
+            asked(nodes, questions)
+        rounds = rounds[-1:]
+    before, wanted = [each for questions in rounds[:-1] for each in _flat(questions)], _flat(rounds[-1])
     results = [channel.result(number) for channel, number in _sent(nodes, [*before, *wanted])]
     found = iter(results[len(before) :])
-    return {name: [next(found) for _ in each] for name, each in questions.items()}
+    return {name: [next(found) for _ in each] for name, each in rounds[-1].items()}
 
 
 def _flat(questions: Questions) -> list[Asked]:

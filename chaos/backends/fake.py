@@ -79,9 +79,16 @@ class FakeChannel(Channel):
         self.result(self.send(node, operation, arguments))
 
     def _told(
-        self, agent: FakeAgent, number: int, tell: Any = None, end: bool = False, stop: bool | None = None
+        self,
+        agent: FakeAgent,
+        number: int,
+        tell: Any = None,
+        end: bool = False,
+        forget: bool = False,
+        stop: bool | None = None,
     ) -> None:
         operation, events = self._children[number]
+        assert not forget or operation == "listener", "no other server is ours"
         if stop is not None:
             agent.stopped ^= {operation}
         if end:

@@ -55,14 +55,9 @@ class OurListener:
         report: Mapping[str, Any] = self._child.expect("report", QUICK)
         return report
 
-    def forget_connections(self) -> None:
-        """Close what it holds without telling the peers."""
-        self._child.tell({"forget": True})
-        self._child.expect("forgotten", QUICK)
-
     def end(self) -> None:
-        """Kill it."""
-        self._child.end()
+        """End it; what it holds is closed before, without telling the peers."""
+        self._child.end(forget=True)
 
 
 class AgentLab:
@@ -252,7 +247,6 @@ class AgentLab:
 
     def _silence(self) -> None:
         if self._listener is not None:
-            self._listener.forget_connections()
             self._listener.end()
             self._listener = None
 
@@ -292,7 +286,7 @@ class AgentLab:
         nodes = [*self.captured, *(name for name in also if name not in self.captured)]
         unread = {name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()}
         questions = {name: [*also.get(name, ()), *([unread[name]] if name in unread else [])] for name in nodes}
-        answers = asked(self.nodes, questions, after=self.drained)
+        answers = asked(self.nodes, self.drained, questions)
         for name in self.captured:
             self._take(name, answers[name].pop())
         return answers
@@ -330,8 +324,8 @@ class AgentLab:
         """Remove every trace of a leg: sockets at both ends, queues, neighbours, route exceptions."""
         forget, look = ({name: [("quiesce", {"do": do})] for name in self.nodes} for do in ("forget", "look"))
         for _ in range(PASSES):
-            asked(self.nodes, forget, after=self.drained)
-            if not any(moved for (moved,) in asked(self.nodes, look, after=self.drained).values()):
+            moved = asked(self.nodes, self.drained, forget, self.drained, look)
+            if not any(frames for (frames,) in moved.values()):
                 break
         self.check_alive()
 
