@@ -29,8 +29,8 @@ AT_ONCE = 3 * (os.cpu_count() or 1)
 """Labs at a time: more than there are processors, because a case waits for its wire half of the time."""
 UNHEARD = ("no listener", "another type")
 """Mutations after which no baseline can be right."""
-IN_VAIN = 0.2
-"""Seconds in which it is tried again then; there is nothing to wait for."""
+IN_VAIN = 0.0
+"""Seconds in which it is tried again then; there is nothing to wait for, and a try costs as much as the lab."""
 LEAST = 3
 STRICT = os.environ.get("CI", "").lower() in ("true", "1")
 """Whether a missing tool is an error and not a skip."""
