@@ -22,7 +22,7 @@ from tests.engines import docker_engine
 from tests.mutations import BYSTANDER, Mutant, mutants
 from tests.rows import in_rows
 from tests.test_docker import NETNS_ONLY, shared
-from tests.test_mutations import Row, problems, row_of, table, tried
+from tests.test_mutations import WAITED, Row, problems, row_of, table, tried
 
 __all__ = ["docker_engine"]
 pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers, and a lab a mutant")]
@@ -114,7 +114,10 @@ def test_every_kind_of_fault_is_in_the_sample() -> None:
     assert {kind for case in sample() for kind, _ in case.faults} == kinds
 
 
-def test_no_mutant_survives_in_containers(tmp_path: Path, tell: Callable[[str], None]) -> None:
+def test_no_mutant_survives_in_containers(
+    tmp_path: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.clients.socket.WAITED", WAITED)
     planned = list(chosen(sample()))
     with Docker() as session:
         rows = run_all(planned, InContainers(session, tmp_path))
