@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ import pytest
 from chaos import topology
 from chaos.backends import docker, engine, runs
 from chaos.backends.docker import Docker
-from chaos.backends.group import Kind, kind_of
+from chaos.backends.group import kind_of
 from chaos.backends.netns import Netns
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.model import Setting
@@ -102,11 +101,6 @@ def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
     return found
 
 
-def shared(setting: Setting) -> Kind:
-    """What is alike in the settings of labs that may share containers, if the first of them has IPv6."""
-    return replace(kind_of(setting), six=True)
-
-
 def tried(case: Case, session: Docker) -> Result | ToolMissing:
     try:
         return run(case, session)
@@ -116,10 +110,9 @@ def tried(case: Case, session: Docker) -> Result | ToolMissing:
 
 def test_every_scenario_has_the_verdict_that_it_has_on_netns(tell: Callable[[str], None]) -> None:
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
-    on_netns.sort(key=lambda result: result.case.setting.family, reverse=True)  # containers for IPv6 serve IPv4, too
     with Docker() as session:
         cases = [result.case for result in on_netns]
-        on_docker = in_rows(cases, lambda case: shared(case.setting), lambda case: tried(case, session))
+        on_docker = in_rows(cases, lambda case: kind_of(case.setting), lambda case: tried(case, session))
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
     pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
     tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")

@@ -12,7 +12,7 @@ import pytest
 
 from chaos import topology
 from chaos.backends.docker import Docker
-from chaos.backends.group import Kind
+from chaos.backends.group import Kind, kind_of
 from chaos.backends.lab import AgentLab
 from chaos.model import RESOLVER, Service, Setting
 from chaos.run import Backend
@@ -21,7 +21,7 @@ from tests import shipped
 from tests.engines import docker_engine
 from tests.mutations import BYSTANDER, Mutant, mutants
 from tests.rows import in_rows
-from tests.test_docker import NETNS_ONLY, shared
+from tests.test_docker import NETNS_ONLY
 from tests.test_mutations import WAITED, Row, problems, row_of, table, tried
 
 __all__ = ["docker_engine"]
@@ -136,4 +136,4 @@ def sharing(mutant: Mutant) -> tuple[Kind, bool]:
     """What is alike in mutants that share containers."""
     assert mutant.run is not None
     setting = mutant.run[0].setting
-    return shared(setting), BYSTANDER in setting.topology.services
+    return kind_of(setting), BYSTANDER in setting.topology.services

@@ -169,7 +169,7 @@ class Docker:
 
     def _take(self, kind: Kind) -> Group | None:
         with self._lock:
-            found = next((group for group in self._idle if group.kind.serves(kind)), None)
+            found = next((group for group in self._idle if group.kind == kind), None)
             if found is not None:
                 self._idle.remove(found)
             return found

@@ -8,7 +8,7 @@ and how patient the kernel is in it, is said anew each time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +48,7 @@ TIMED: Final = sorted({name for values in TIMING.values() for name, _ in values}
 class Kind:
     """What a lab's containers are made for; labs of one kind may share them.
 
-    six: whether Docker's network has IPv6, which not every machine has; such containers serve IPv4 as well.
+    six: whether Docker's network has IPv6; its DNS would tell programs of an IPv4 lab such addresses, too.
     """
 
     file: str
@@ -58,10 +58,6 @@ class Kind:
     names: NameSource
     addresses: Addresses
     six: bool
-
-    def serves(self, wanted: Kind) -> bool:
-        """Whether containers of this kind are all that a lab of the other one needs."""
-        return replace(self, six=wanted.six) == wanted and self.six >= wanted.six
 
 
 def kind_of(setting: Setting) -> Kind:
