@@ -17,8 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +84,18 @@ def setting(**more: Any) -> Setting:
     return Setting(topology.find("client-server", Path.cwd()), **more)
 
 
-@pytest.fixture
-def lab(backend: Any) -> Iterator[AgentLab]:
-    """Containers of one serve the next, as they do after a run, if they are all there and can be reset."""
-    with backend.start(setting()) as lab:
+@contextmanager
+def started(backend: Any, **more: Any) -> Iterator[AgentLab]:
+    """A lab. Containers of one serve the next, as they do after a run, if they are all there and can be reset."""
+    with backend.start(setting(**more)) as lab:
         yield lab
         lab.recovered = True
+
+
+@pytest.fixture
+def lab(backend: Any) -> Iterator[AgentLab]:
+    with started(backend) as lab:
+        yield lab
 
 
 def test_netns_and_the_fake_are_found() -> None:
@@ -99,7 +104,7 @@ def test_netns_and_the_fake_are_found() -> None:
 
 @pytest.mark.parametrize("path", ["routed", "direct"])
 def test_every_node_answers_for_itself(backend: Any, path: Any) -> None:
-    with backend.start(setting(path=path)) as lab:
+    with started(backend, path=path) as lab:
         assert set(lab.nodes) == {"client", "server", *([ROUTER] if path == "routed" else [])}
         for name, node in lab.nodes.items():
             assert node.name == name
@@ -108,7 +113,7 @@ def test_every_node_answers_for_itself(backend: Any, path: Any) -> None:
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_addresses_are_of_the_family_and_no_two_alike(backend: Any, family: Any) -> None:
-    with backend.start(setting(family=family)) as lab:
+    with started(backend, family=family) as lab:
         towards = {lab.link_address(ROUTER, end) for end in ("client", "server")}
         found = [lab.nodes["client"].address, lab.target_address, lab.nowhere, *towards]
         assert len(set(found)) == len(found)
@@ -118,7 +123,7 @@ def test_addresses_are_of_the_family_and_no_two_alike(backend: Any, family: Any)
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_names_resolve_to_the_family_s_address_alone(backend: Any, family: Any) -> None:
-    with backend.start(setting(family=family)) as lab:
+    with started(backend, family=family) as lab:
         for node in ("client", "server"):
             for name in ("client", "server"):
                 assert resolved(lab, node, name) == lab.nodes[name].address
@@ -138,7 +143,7 @@ def test_a_name_can_lead_elsewhere_and_back(lab: AgentLab) -> None:
 
 def test_the_listener_is_where_the_setting_says(backend: Any) -> None:
     listen = Listen(node="client", port=99, backlog=7)
-    with backend.start(setting(listen=listen, target=Endpoint("client", 99), client="server")) as lab:
+    with started(backend, listen=listen, target=Endpoint("client", 99), client="server") as lab:
         assert backlog_of(lab) == 7
 
 
@@ -189,7 +194,7 @@ def test_large_answers_of_two_nodes_do_not_wait_for_each_other(backend: Any, lab
 
 
 def test_two_labs_at_once_are_two(backend: Any) -> None:
-    with backend.start(setting()) as one, backend.start(setting()) as other:
+    with started(backend) as one, started(backend) as other:
         one.names("client", {"server": [one.nowhere]})
         assert resolved(one, "client", "server") == one.nowhere
         assert resolved(other, "client", "server") == other.nodes["server"].address
@@ -272,7 +277,7 @@ def same(packet: Packet) -> tuple[Any, ...]:
 
 def missing(backend: Any, count: int) -> int:
     """Packets that one end's capture has and the other's lacks, or that the exchange must have and neither has."""
-    with backend.start(replace(setting(), rtt=0.0002)) as lab:
+    with started(backend, rtt=0.0002) as lab:
         lab.mark()
         for _ in range(count):
             exchange(lab)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from chaos.run import Result, run
 from chaos.scenario import Case, load
 from tests import engines, shipped
 from tests.engines import NOTHING, docker_engine, labelled
+from tests.rows import in_rows
 
 __all__ = ["docker_engine"]
 pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers")]
@@ -110,9 +110,9 @@ def tried(case: Case, session: Docker) -> Result | ToolMissing:
 
 def test_every_scenario_has_the_verdict_that_it_has_on_netns(tell: Callable[[str], None]) -> None:
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
-    on_netns.sort(key=lambda result: repr(kind_of(result.case.setting)))  # those that can share containers
-    with Docker() as session, ThreadPoolExecutor(session.labs) as threads:
-        on_docker = list(threads.map(lambda result: tried(result.case, session), on_netns))
+    with Docker() as session:
+        cases = [result.case for result in on_netns]
+        on_docker = in_rows(cases, lambda case: kind_of(case.setting), lambda case: tried(case, session))
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
     pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
     tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from chaos import topology
 from chaos.backends.docker import Docker
-from chaos.backends.group import kind_of
+from chaos.backends.group import Kind, kind_of
 from chaos.backends.lab import AgentLab
 from chaos.model import RESOLVER, Service, Setting
 from chaos.run import Backend
@@ -20,8 +20,9 @@ from chaos.scenario import Case
 from tests import shipped
 from tests.engines import docker_engine
 from tests.mutations import BYSTANDER, Mutant, mutants
+from tests.rows import in_rows
 from tests.test_docker import NETNS_ONLY
-from tests.test_mutations import Row, problems, row_of, table, tried
+from tests.test_mutations import WAITED, Row, problems, row_of, table, tried
 
 __all__ = ["docker_engine"]
 pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers, and a lab a mutant")]
@@ -64,6 +65,7 @@ class InContainers:
 
     def __init__(self, backend: Docker, folder: Path) -> None:
         self._backend, self._folder = backend, folder
+        self._lock = threading.Lock()
 
     @contextmanager
     def start(self, setting: Setting) -> Iterator[AgentLab]:
@@ -84,9 +86,10 @@ class InContainers:
             text = PROXY_BESIDE.format(image=image, port=port, upstream=f"{upstream.node}:{upstream.port}")
         whole = Path(setting.topology.file).read_text().replace("services:\n", f"services:{text}", 1)
         file = self._folder / f"{setting.topology.name}-{bystander.proxy is not None}" / "compose.yaml"
-        if not file.exists():
-            file.parent.mkdir()
-            file.write_text(whole)
+        with self._lock:
+            if not file.exists():
+                file.parent.mkdir()
+                file.write_text(whole)
         return file
 
 
@@ -111,26 +114,26 @@ def test_every_kind_of_fault_is_in_the_sample() -> None:
     assert {kind for case in sample() for kind, _ in case.faults} == kinds
 
 
-def test_no_mutant_survives_in_containers(tmp_path: Path, tell: Callable[[str], None]) -> None:
+def test_no_mutant_survives_in_containers(
+    tmp_path: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.clients.socket.WAITED", WAITED)
     planned = list(chosen(sample()))
-    with Docker() as session, ThreadPoolExecutor(session.labs) as threads:
-        rows = run_all(planned, InContainers(session, tmp_path), threads)
+    with Docker() as session:
+        rows = run_all(planned, InContainers(session, tmp_path))
     tell(table(rows))
     assert not list(problems(rows)), "\n  ".join(["", *problems(rows)])
 
 
-def run_all(planned: Sequence[Mutant], backend: Backend, threads: ThreadPoolExecutor) -> list[Row]:
-    """Those that can share containers come one after another."""
-
-    def kind(mutant: Mutant) -> str:
-        assert mutant.run is not None
-        services: Mapping[str, Service] = mutant.run[0].setting.topology.services
-        return f"{kind_of(mutant.run[0].setting)} {BYSTANDER in services}"
-
-    running = {
-        id(mutant): threads.submit(tried, mutant, backend)
-        for mutant in sorted((mutant for mutant in planned if mutant.run), key=kind)
-    }
-    done = {number: future.result() for number, future in running.items()}
+def run_all(planned: Sequence[Mutant], backend: Backend) -> list[Row]:
+    todo = [mutant for mutant in planned if mutant.run]
+    done = dict(zip(map(id, todo), in_rows(todo, sharing, lambda mutant: tried(mutant, backend)), strict=True))
     controls = {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
     return [row_of(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
+
+
+def sharing(mutant: Mutant) -> tuple[Kind, bool]:
+    """What is alike in mutants that share containers."""
+    assert mutant.run is not None
+    setting = mutant.run[0].setting
+    return kind_of(setting), BYSTANDER in setting.topology.services

@@ -198,7 +198,7 @@ ARMING: dict[str, list[str]] = {
         "toxiproxy add chaos latency downstream 1.0 {'latency': 200, 'jitter': 0}",
     ],
     "toxic {type: slicer, stream: upstream, toxicity: 0.5, average_size: 9, delay: 1ms, family: ipv6}": [
-        "toxiproxy add chaos slicer upstream 0.5 {'average_size': 9, 'size_variation': 0, 'delay': 1000}",
+        "toxiproxy add chaos-ipv6 slicer upstream 0.5 {'average_size': 9, 'size_variation': 0, 'delay': 1000}",
     ],
 }
 DOES = {

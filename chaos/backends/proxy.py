@@ -10,7 +10,8 @@ from chaos.errors import LabError
 
 ANSWER = 10.0
 """Seconds for an answer of the child, whose own deadline for a call is half of that (chaos/agent/toxiproxy.py)."""
-NAME = "chaos"
+NAME, NAME_6 = "chaos", "chaos-ipv6"
+"""One that listens at an address of either family: containers that serve labs of both have two."""
 
 Address = tuple[str, int]
 
@@ -21,14 +22,15 @@ class AgentProxy:
     Whatever Toxiproxy does not do as it was told is a LabError that says what it says instead.
     """
 
-    def __init__(self, node: str, driver: ChildOf, listen: Address, upstream: Address, name: str = NAME) -> None:
+    def __init__(self, node: str, driver: ChildOf, listen: Address, upstream: Address, name: str) -> None:
         self.node, self.listen, self.upstream, self._driver, self._name = node, listen, upstream, driver, name
         self.version = ""
 
     @classmethod
     def start(cls, node: AgentNode, packages: str | None, listen: Address, upstream: Address) -> AgentProxy:
         """Start what drives it; `create` makes it, once its server serves."""
-        return cls(node.name, node.start("toxiproxy", packages=packages), listen, upstream)
+        name = NAME_6 if ":" in listen[0] else NAME
+        return cls(node.name, node.start("toxiproxy", packages=packages), listen, upstream, name)
 
     def create(self) -> None:
         """Make the proxy; from now on it listens."""
@@ -37,7 +39,7 @@ class AgentProxy:
 
     def beside(self, port: int) -> AgentProxy:
         """Another proxy of the same server, to the same upstream."""
-        other = AgentProxy(self.node, self._driver, (self.listen[0], port), self.upstream, f"{NAME}-{port}")
+        other = AgentProxy(self.node, self._driver, (self.listen[0], port), self.upstream, f"{self._name}-{port}")
         other.create()
         return other
 
