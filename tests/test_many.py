@@ -56,12 +56,11 @@ def attempt_s(result: Result) -> float:
 
 @pytest.mark.slow("every quick scenario alone, and some of those that wait for the kernel")
 def test_verdicts_are_those_of_a_serial_run(netns: Netns) -> None:
-    """The healthy legs are our probe's here: a library would start an interpreter for each of them once more."""
     beside = list(shipped.results().values())
     quick = [result for result in beside if attempt_s(result) < QUICK]
     waiting = [result for result in beside if attempt_s(result) >= QUICK][:WAITING]
     assert quick
     assert waiting
     for result in (*quick, *waiting):
-        alone = run(replace(result.case, probe="socket"), netns)
+        alone = run(result.case, netns)
         assert alone.verdict.kind == result.verdict.kind, (result.case.node_id, alone.verdict, result.verdict)
