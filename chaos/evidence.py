@@ -6,14 +6,14 @@ program that prints a sentence and exits 7 names no errno, but its packets do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chaos import lookup
 from chaos.conversation import Flow, direction, flows, opener, segment
 from chaos.icmp import errno_name
 from chaos.lookup import Message
-from chaos.model import Outcome, Phase, Type
+from chaos.model import ROUTER, Outcome, Phase, Type
 from chaos.packets import Frame, Packet
 from chaos.schedule import Schedule
 
@@ -61,7 +61,7 @@ class Evidence:
     client, server: the nodes that dial and that listen. proxy: the Toxiproxy between them, if there is one.
     packets: the attempt's conversation (conversation.py): the client's with its target, and behind a proxy at the
         server the proxy's with the server. attempt: all packets of its window, ARP too.
-    every: the frames of all legs, for the pcapng. lost: packets that a capture lost.
+    every: the frames of all legs, for the pcapng. lost: frames that a node's capture lost, and the router's wire.
     kernel: differences of the counters, named as nstat(8) names them.
     lookups: the client's DNS messages, where names come from DNS.
     ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
@@ -88,6 +88,13 @@ class Evidence:
     def leg(self, node: str) -> tuple[Packet, ...]:
         """The conversation in which this node is an end, as the one who dialled it sees it, or as the server does."""
         return self.packets[node if self.proxy is not None and node == self.server else self.client]
+
+
+def losses(lost: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Where packets were lost that no fault has dropped, and how many."""
+    for node, count in lost.items():
+        if count:
+            yield "the wire" if node == ROUTER else f"capture at {node}", f"{count} packets lost"
 
 
 def settle(

@@ -21,7 +21,7 @@ from chaos import adhoc, kinds
 from chaos.backends.lab import AgentLab
 from chaos.check import FaultReport
 from chaos.errors import LabError, ToolMissing
-from chaos.evidence import Evidence
+from chaos.evidence import Evidence, losses
 from chaos.model import Client, Outcome, Setting
 from chaos.run import Backend, Clock, InForce, Run
 from chaos.scenario import Case
@@ -121,7 +121,7 @@ class BrokenLab:
         recovery = self._legs.recover()
         if not recovery.ok:
             doubts.append(f"recovery: {recovery.reason}")
-        doubts += [f"capture at {node}: {count} packets lost" for node, count in self.lab.lost.items() if count]
+        doubts += [f"{where}: {what}" for where, what in losses(self.lab.lost)]
         if doubts:
             raise LabError("\n".join(doubts))
 

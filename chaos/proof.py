@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from chaos import lookup as naming
 from chaos import wire as language
 from chaos.conversation import contradictions, direction, flows, opener
+from chaos.evidence import losses
 from chaos.findings import Finding, mismatch, unknown
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ _TABLES = ("TcpExt", "Tcp", "IpExt", "Ip", "Icmp", "IcmpMsg", "Udp", "MPTcpExt",
 
 def sanity(evidence: Evidence) -> Iterator[Finding]:
     """Lost packets, a capture of another node, numbers that do not follow, a success that left no handshake."""
-    for node, count in evidence.lost.items():
-        if count:
-            yield unknown(f"capture at {node}", f"{count} packets lost")
+    for where, what in losses(evidence.lost):
+        yield unknown(where, what)
     for node, packets in evidence.packets.items():
         yield from (unknown(f"capture at {node}", problem) for problem in contradictions(packets))
         if not _is_from(node, packets, evidence):

@@ -33,6 +33,8 @@ BASELINE = 1.0
 """Seconds within which the network must work before anything is armed; a busy machine may miss once."""
 RECOVERY = 5.0
 """Seconds within which the network must work again after the faults were withdrawn."""
+AGAIN = 0.02
+"""Seconds between two of these tries; what is refused is refused at once."""
 UNREPEATED = 1.2
 """Seconds in which a datagram is answered or lost; the kernel asks for a neighbour a second time after one (arp(7))."""
 ACCEPTED = 0.5
@@ -166,13 +168,14 @@ class Run:
         """A probe with a clock of its own may be late by that once more."""
         deadline = time.monotonic() + BASELINE + (getattr(self._probe, "timeout", None) or 0.0)
         while not (leg := self.leg("baseline")).ok and time.monotonic() < deadline:
-            pass
+            time.sleep(AGAIN)
         return leg
 
     def recover(self) -> Leg:
         """Healthy round trips until one succeeds, for five seconds. The lab ends with it: its traces stay."""
         deadline = time.monotonic() + RECOVERY
         while not (leg := self._round_trip("recovery")).ok and time.monotonic() < deadline:
+            time.sleep(AGAIN)
             self._quiesce()
         return leg
 

@@ -9,7 +9,7 @@ import pytest
 
 from chaos.check import FaultReport, Leg, Verdict, check, invalid, merge
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog
-from chaos.model import Outcome, Surfaced
+from chaos.model import ROUTER, Outcome, Surfaced
 from chaos.packets import Packet
 from chaos.ranges import CountRange, Window
 from chaos.scenario.language import Accepted, Expect, QueueLimit, Surfaces
@@ -92,6 +92,7 @@ def test_invalid_beats_fail_and_both_are_told() -> None:
     found = judged(TIMED_OUT, evidence)
     assert found.kind == "INVALID"
     assert found.reasons == ("capture at server: 3 packets lost", "error: expected ETIMEDOUT, got EHOSTUNREACH")
+    assert judged(TIMED_OUT, replace(evidence, lost={ROUTER: 2})).reasons[0] == "the wire: 2 packets lost"
 
 
 def test_verdicts_merge_to_the_worst() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import signal
 import socket
 import threading
 import time
@@ -13,10 +15,11 @@ import pytest
 
 from chaos.agent import kernel
 from chaos.agent.lab import Base
+from chaos.backends.channel import asked
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.backends.processes import SPARE
-from chaos.model import Setting
+from chaos.model import ROUTER, Setting
 from tests.deaths import lab_process
 from tests.forked import forked
 from tests.labs import TOPOLOGY, session
@@ -157,6 +160,35 @@ def test_whatever_is_left_is_noticed(leak: Callable[[], None]) -> None:
         return [clean, base.is_all()]
 
     assert forked(planted) == [True, False]
+
+
+SENDS = "import socket; s = socket.socket(2, 2); [s.sendto(b'x' * 900, ('198.18.2.2', 9)) for _ in range({})]"
+
+
+@pytest.mark.slow("a round trip of 0.3 s")
+def test_what_is_asked_after_the_wire_is_drained_waits_for_it(session: Netns) -> None:
+    with session.start(Setting(TOPOLOGY, rtt=0.3)) as lab:
+        lab.nodes["client"].call("command", argv=["python3", "-c", SENDS.format(1)])
+        began = time.monotonic()
+        found = asked(lab.nodes, lab.drained, {"server": [("capture", {"do": "read"})], "client": [("clock", {})]})
+        assert time.monotonic() - began > 0.1, "what was asked last was answered before the wire was empty"
+        frames = [base64.b64decode(data) for _, _, data in found["server"][0]["frames"]]
+        assert sum(b"x" * 900 in frame for frame in frames) == 1
+
+
+@pytest.mark.slow("a lab that is stopped while its client sends")
+def test_frames_that_the_wire_could_not_take_are_counted(session: Netns) -> None:
+    with session.start(Setting(TOPOLOGY)) as lab:
+        argv = ["python3", "-c", f"import time; time.sleep(0.5); {SENDS.format(20_000)}"]
+        client = lab.nodes["client"].start("attempt", job={"argv": argv, "deadline": 30.0})
+        stopped = lab_process(lab.nodes["client"])
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(stopped, signal.SIGCONT)
+        assert client.next(30.0)["exit"] == 0
+        lab.read_captures()
+        assert lab.lost[ROUTER] > 0
+        assert lab.lost["client"] > 0
 
 
 def test_a_program_of_a_node_is_on_a_host_of_its_name(session: Netns) -> None:

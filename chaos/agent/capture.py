@@ -20,6 +20,8 @@ PACKET_OUTGOING = 4
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_TIMESTAMPNS = 35
 SNAP = 1 << 16
+ROOM = 8 << 20
+"""Bytes that may wait for us, if the kernel grants as many (net.core.rmem_max)."""
 STAMP = struct.Struct("=qq")
 MEMBERSHIPS = bytes.fromhex("333300000016")
 """Where a new address's MLDv2 reports go (RFC 3810), which come when they like and concern nobody here."""
@@ -37,7 +39,7 @@ class Capture:
         self.heard: Callable[[], None] | None = None
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         self.socket.bind((interface, ETH_P_ALL))
         agent.watch(self.socket.fileno(), self.drain)
 
@@ -69,10 +71,15 @@ class Capture:
                 self.frames.append((seconds * 1_000_000_000 + nanoseconds, address[2] == PACKET_OUTGOING, data))
 
     def statistics(self) -> int:
-        """Frames lost so far (the kernel's counter restarts with each reading)."""
-        _, drops = struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
-        self.lost += drops
+        """Frames lost so far."""
+        self.lost += dropped(self.socket)
         return self.lost
+
+
+def dropped(sock: socket.socket) -> int:
+    """Frames that the kernel had no room for since this was asked last (packet(7), PACKET_STATISTICS)."""
+    _, drops = struct.unpack("=II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+    return int(drops)
 
 
 def run(agent: Agent, *, do: str, interface: str = "eth0", since: int = 0) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaos.agent import kernel
+from chaos.agent.capture import ROOM, dropped
 from chaos.agent.rules import Rules
 from chaos.agent.serve import Agent
 
@@ -45,8 +46,8 @@ def run(
     """`start` the relay with this one-way delay in seconds on the wire's far end; the others ask that one.
 
     `drain` is done once everything that it holds now has been delivered; what a rule has made late is not waited for.
-    `arm` a rule (rules.py); `count` returns the segments that the one of this number has acted on; `withdraw` it, and
-    throw away what it holds.
+    `lost` returns how many frames the kernel had no room for. `arm` a rule (rules.py); `count` returns the segments
+    that the one of this number has acted on; `withdraw` it, and throw away what it holds.
     """
     if do == "start":
         agent.state["wire"] = Wire(agent, delay, interface)
@@ -58,6 +59,8 @@ def run(
         wire.rules.arm(rule or {})
     elif do == "withdraw":
         wire.withdraw(number)
+    elif do == "lost":
+        return wire.lost()
     return wire.rules.count(number) if do == "count" else None
 
 
@@ -70,9 +73,11 @@ class Wire:
         self._late: list[tuple[float, int, int, bytes]] = []  # a heap: due, serial, rule, frame
         self._serial = itertools.count()
         self.rules = Rules()
+        self._lost = 0
         self._drained: tuple[float, Callable[[Callable[[], None]], None]] | None = None
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         self._socket.bind((interface, ETH_P_ALL))
         agent.watch(self._socket.fileno(), self._come)
 
@@ -89,6 +94,11 @@ class Wire:
         if not self._is_empty_since(asked):
             self._drained = asked, self._agent.later()
             self._wake()
+
+    def lost(self) -> int:
+        """Frames lost so far, which no rule and no firewall has dropped."""
+        self._lost += dropped(self._socket)
+        return self._lost
 
     def withdraw(self, number: int) -> None:
         """Put a rule out of force, and throw away what it holds."""

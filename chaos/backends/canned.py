@@ -146,7 +146,7 @@ class FakeAgent:
             self.wire[rule["number"]] = rule
         elif do == "withdraw":
             del self.wire[number]
-        return self.matched if do == "count" else None
+        return {"count": self.matched, "lost": self.lost}.get(do)
 
     def _states(self, do: str, **_: Any) -> dict[str, Any] | None:
         return {"seen": [], "gap_s": 0.0} if do == "stop" else None

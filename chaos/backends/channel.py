@@ -19,8 +19,9 @@ from chaos.errors import CommandFailed, LabError, ToolMissing
 TIMEOUT = 30.0
 READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
-POLL = 0.005
-"""Seconds between two looks at a condition that no agent tells of by itself."""
+POLL, RARER = 0.005, 20
+"""Seconds between two looks at a condition that no agent tells of by itself, and more of them: this part of those that
+it has not held for."""
 INSTALL = {
     "iptables": "apt-get install iptables",
     "iptables-restore": "apt-get install iptables",
@@ -321,11 +322,12 @@ def _sent(nodes: Mapping[str, AgentNode], questions: Sequence[Asked]) -> list[tu
 
 def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:
     """Take in what the agents say until the condition holds; LabError naming `what` after `deadline` seconds."""
-    end = time.monotonic() + deadline
+    began = time.monotonic()
     heard = {node.channel for node in channels.values()}
     while not condition():
-        if time.monotonic() >= end:
+        waited = time.monotonic() - began
+        if waited >= deadline:
             raise LabError(f"waited {deadline:g} s in vain: {what}")
-        readable([channel.reader for channel in heard], POLL)
+        readable([channel.reader for channel in heard], POLL + waited / RARER)
         for channel in heard:
             channel.pump(0)

@@ -10,7 +10,7 @@ from typing import Any
 from chaos.backends import names as naming
 from chaos.backends.channel import NOTHING, AgentNode, ChildOf, Question, Questions, asked, everywhere, until
 from chaos.backends.proxy import AgentProxy
-from chaos.backends.relay import DRAIN, Relay, RelayRule
+from chaos.backends.relay import DRAIN, LOST, Relay, RelayRule
 from chaos.backends.resolver import AgentResolver
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Setting
@@ -283,12 +283,17 @@ class AgentLab:
 
     def read_captures(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
         """Take over what the captures have seen, on the wire too. Asks nodes something else before; their answers."""
-        nodes = [*self.captured, *(name for name in also if name not in self.captured)]
-        unread = {name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()}
-        questions = {name: [*also.get(name, ()), *([unread[name]] if name in unread else [])] for name in nodes}
-        answers = asked(self.nodes, self.drained, questions)
+        last: dict[str, Question] = {
+            name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()
+        }
+        if self._wire is not None:
+            last[ROUTER] = LOST
+        told = {name: [*also.get(name, ()), question] for name, question in last.items()}
+        answers = asked(self.nodes, self.drained, {**also, **told})
         for name in self.captured:
             self._take(name, answers[name].pop())
+        if self._wire is not None:
+            self.lost[ROUTER] = answers[ROUTER].pop()
         return answers
 
     def _take(self, name: str, seen: Mapping[str, Any]) -> None:

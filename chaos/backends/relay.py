@@ -12,6 +12,8 @@ from chaos.backends.channel import AgentNode, Question, asked
 
 DRAIN: Question = ("wire", {"do": "drain"})
 """Done when what is on it now has arrived."""
+LOST: Question = ("wire", {"do": "lost"})
+"""How many frames were lost before they were on it, for want of memory."""
 
 
 @dataclass(frozen=True)
