@@ -10,7 +10,7 @@ import os
 import textwrap
 from collections.abc import Iterator
 
-from chaos.backends.netns import specify
+from chaos.backends.netns import places
 from chaos.clients._steps import spoken
 from chaos.clients.socket import Socket
 from chaos.lookup import ATTEMPTS, TIMEOUT
@@ -69,10 +69,8 @@ def _why(case: Case) -> str:
 
 
 def _network(setting: Setting) -> str:
-    spec = specify(setting, list(setting.topology.services))
-    number = 0 if setting.family == "ipv4" else 1
-    addresses = {link["node"]: link["addresses"][number][0] for link in spec["links"]}
-    ends = [f"{name} ({addresses[name]})" for name in dict.fromkeys((setting.client, setting.target.node))]
+    there = places(list(setting.topology.services))
+    ends = [f"{name} ({there[name][setting.family]})" for name in dict.fromkeys((setting.client, setting.target.node))]
     if setting.local:
         return f"none: {setting.client} alone, and the path {setting.pathname}"
     if setting.path == "direct":
