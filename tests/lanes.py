@@ -9,6 +9,10 @@ is given. Some lanes are of several files:
     crowds       hundreds of labs side by side keep every processor busy: two such crowds at once would be no sooner,
                  and late for their timers
 
+What has many labs one after another (the serial run, sessions that are killed) leaves processors to others: those
+files are lanes of their own, which begin when the scenarios have been run; and the crowd of an ordinary user is the
+last of all.
+
 Fleets are seen by who looks at the host's network, unless their engine has another (scripts/engine): they are one lane
 with the other containers then. The scenarios are the first of the crowds: tests ask what became of them.
 What takes longest begins first.
@@ -46,12 +50,10 @@ OF_CROWDS: Final = (
     "tests/test_atlas.py",
     "tests/test_docs.py",
     "tests/test_explain.py",
-    "tests/test_many.py",
     "tests/test_mutations.py",
-    "tests/test_nothing_left.py",
-    "tests/test_unprivileged.py",
 )
-FIRST: Final = (FLEETS, CROWDS, CONTAINERS)
+FIRST: Final = (FLEETS, CROWDS, CONTAINERS, "tests/test_many.py", "tests/test_nothing_left.py")
+LAST: Final = "tests/test_unprivileged.py"
 
 
 def lane(nodeid: str) -> str:
@@ -74,4 +76,5 @@ def place(nodeid: str) -> tuple[int, int]:
     name = lane(nodeid)
     if name == FLEETS:
         return FIRST.index(name), next(at for at, start in enumerate(OF_FLEETS) if nodeid.startswith(start))
-    return FIRST.index(name) if name in FIRST else len(FIRST), int(not is_scenario(nodeid))
+    at = FIRST.index(name) if name in FIRST else len(FIRST) + (name == LAST)
+    return at, int(not is_scenario(nodeid))

@@ -48,19 +48,23 @@ def test_what_asks_what_became_of_all_scenarios_is_one_lane() -> None:
     asking = [name for name, text in files().items() if any(word in text for word in CROWD)]
     found = {name: lanes.lane(f"{name}::test") for name in asking}
     elsewhere = {name for name, lane in found.items() if lane != lanes.CROWDS}
-    assert elsewhere == {"tests/test_docker.py"}, "which waits for what the others have"
+    assert elsewhere == {"tests/test_docker.py", "tests/test_many.py"}, "which wait for what the others have"
 
 
 def test_every_file_of_a_lane_exists() -> None:
-    for name in (*lanes.OF_FLEETS, *lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS):
+    files_of_their_own = [name for name in (*lanes.FIRST, lanes.LAST) if name.startswith("tests/")]
+    for name in (*lanes.OF_FLEETS, *lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, *files_of_their_own):
         file, _, test = name.partition("::")
         assert f"def {test}" in (ROOT / file).read_text()
 
 
 def test_the_longest_lanes_begin_first_and_scenarios_before_who_asks_for_them() -> None:
-    mixed = ["tests/test_wire.py::x", "tests/test_docker.py::x", "tests/test_atlas.py::x", "scenarios/a.chaos.yaml::x"]
+    mixed = [
+        "tests/test_unprivileged.py::x", "tests/test_wire.py::x", "tests/test_many.py::x", "tests/test_docker.py::x",
+        "tests/test_atlas.py::x", "scenarios/a.chaos.yaml::x",
+    ]  # fmt: skip
     assert sorted(mixed, key=lanes.place) == mixed[::-1]
-    assert lanes.lane(mixed[1]) != lanes.lane(mixed[2]) == lanes.lane(mixed[3])
+    assert [lanes.lane(name) == lanes.CROWDS for name in mixed] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.slow("starts pytest with two workers")
