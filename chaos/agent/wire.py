@@ -30,8 +30,9 @@ PACKET_OUTGOING = 4
 BATCH = 64
 SO_TIMESTAMPNS = 35
 STAMP = struct.Struct("=qq")
-LOOK = 0.0002
-"""Seconds between two looks at whether the kernel has passed on what was sent."""
+LOOK, LONGEST = 0.0002, 0.1
+"""Seconds between two looks at whether the kernel has passed on what was sent, and until it has for certain: what waits
+later belongs to somebody else."""
 
 
 def run(
@@ -122,14 +123,17 @@ class Wire:
         self._wake()
 
     def _wake(self) -> None:
+        now = time.monotonic()
         due = [held[0][0] for held in (self._queue, self._late) if held]
-        patience = max(0.0, min(due) - time.monotonic()) if due else None
-        self._agent.alarm(self._go, LOOK if due == [] and self._drained is not None else patience)
+        if self._drained is not None and not self._queue:
+            due.append(now + LOOK)
+        self._agent.alarm(self._go, max(0.0, min(due) - now) if due else None)
 
     def _is_empty_since(self, asked: float) -> bool:
         """Whether what was on the wire then has arrived: what is sent waits for its receiver's kernel, too."""
-        held = self._queue and self._queue[0][0] - self._delay <= asked
-        return not held and not kernel.packets_waiting()
+        if self._queue and self._queue[0][0] - self._delay <= asked:
+            return False
+        return not kernel.packets_waiting() or time.monotonic() > asked + self._delay + LONGEST
 
     def _receive(self) -> None:
         for _ in range(BATCH):

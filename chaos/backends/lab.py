@@ -276,20 +276,28 @@ class AgentLab:
         return NOTHING if self._wire is None else {ROUTER: [DRAIN]}
 
     def mark(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
-        """What the captures see from now on is the attempt's. Asks nodes something else before; their answers."""
-        answers = self.read_captures(also)
+        """What the captures see from now on is the attempt's. Asks nodes something else before; their answers.
+
+        The wire is not waited for: a fault that sends by itself would set the time at which the attempt begins.
+        """
+        answers = self._read(also)
         self._mark = {name: len(frames) for name, frames in self._frames.items()}
         return answers
 
     def read_captures(self, also: Questions = NOTHING) -> dict[str, list[Any]]:
-        """Take over what the captures have seen, on the wire too. Asks nodes something else before; their answers."""
+        """Take over what the captures have seen, when what is on the wire now has arrived. Asks nodes something else
+        before; their answers.
+        """
+        return self._read(also, self.drained)
+
+    def _read(self, also: Questions, *before: Questions) -> dict[str, list[Any]]:
         last: dict[str, Question] = {
             name: ("capture", {"do": "read", "since": len(frames)}) for name, frames in self._frames.items()
         }
         if self._wire is not None:
             last[ROUTER] = LOST
         told = {name: [*also.get(name, ()), question] for name, question in last.items()}
-        answers = asked(self.nodes, self.drained, {**also, **told})
+        answers = asked(self.nodes, *before, {**also, **told})
         for name in self.captured:
             self._take(name, answers[name].pop())
         if self._wire is not None:
