@@ -37,10 +37,7 @@ class Capture:
         """Frames so far, but for reports of memberships; those that the kernel had no room for."""
         self.kept = True
         self.heard: Callable[[], None] | None = None
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
-        self.socket.bind((interface, ETH_P_ALL))
+        self.socket = opened(interface)
         agent.watch(self.socket.fileno(), self.drain)
 
     def close(self) -> None:
@@ -74,6 +71,15 @@ class Capture:
         """Frames lost so far."""
         self.lost += dropped(self.socket)
         return self.lost
+
+
+def opened(interface: str) -> socket.socket:
+    """A packet(7) socket that hears all of this interface, stamped by the kernel (STAMP); it never blocks."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+    sock.bind((interface, ETH_P_ALL))
+    return sock
 
 
 def dropped(sock: socket.socket) -> int:

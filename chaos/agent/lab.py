@@ -76,8 +76,8 @@ WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
 OWN_TABLE = ("net/ipv4/tcp_child_ehash_entries", "1024")
 """A new namespace's TCP connections are in a table of its own, of this size (Linux 6.1). In the host's, shared by all,
 each look at the sockets of a lab and each end of a namespace walks hundreds of thousands of buckets."""
-LONGEST, MOST = 1 << 18, 64
-"""Bytes and descriptors of a request."""
+LONGEST = 1 << 18
+"""Bytes of a request, which brings one descriptor."""
 
 
 def start(status: socket.socket) -> NoReturn:
@@ -105,7 +105,7 @@ def start(status: socket.socket) -> NoReturn:
 def request(control: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message on a SOCK_SEQPACKET socket of the host's, and its descriptors; None when the host has gone."""
     try:
-        message, fds = kernel.receive(control, LONGEST, MOST)
+        message, fds = kernel.receive(control, LONGEST, 1)
     except ConnectionResetError:
         return None
     return (message, fds) if message else None

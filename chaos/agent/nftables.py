@@ -15,6 +15,7 @@ import base64
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -97,8 +98,7 @@ def templates(tool: str, table: str, rules: Sequence[Sequence[str]], named: Sequ
 def add(tool: str, table: str, named: Mapping[str, Template]) -> None:
     """Append a rule for each comment, in one transaction. Raises OSError."""
     head = _head(FAMILIES[tool])
-    with Netlink(NETLINK_NETFILTER) as netlink, netlink.together():
-        netlink.request(BATCH_BEGIN, _head(socket.AF_UNSPEC, SUBSYSTEM))
+    with _transaction() as netlink:
         netlink.request(NEW_TABLE, head + attribute(TABLE_NAME, table), NLM_F_CREATE, "add a table")
         for comment, template in named.items():
             chain = {int(name): base64.b64decode(value) for name, value in template["chain"].items()}
@@ -109,19 +109,26 @@ def add(tool: str, table: str, named: Mapping[str, Template]) -> None:
             compat = attribute(COMPAT_PROTOCOL, template["protocol"].to_bytes(4, "big"))
             body += attribute(RULE_COMPAT, compat + attribute(COMPAT_FLAGS, bytes(4)))
             netlink.request(NEW_RULE, body, NLM_F_CREATE | NLM_F_APPEND, f"add the rule {comment}")
-        netlink.request(BATCH_END, _head(socket.AF_UNSPEC, SUBSYSTEM))
 
 
 def delete(tool: str, table: str, rules: Collection[Rule]) -> None:
     """Delete exactly these, in one transaction. Raises OSError."""
     family = FAMILIES[tool]
-    with Netlink(NETLINK_NETFILTER) as netlink, netlink.together():
-        netlink.request(BATCH_BEGIN, _head(socket.AF_UNSPEC, SUBSYSTEM))
+    with _transaction() as netlink:
         for rule in rules:
             where = attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, rule.chain)
             what = f"delete the rule {rule.comment}"
             netlink.request(DELETE_RULE, _head(family) + where + attribute(RULE_HANDLE, rule.handle), what=what)
-        netlink.request(BATCH_END, _head(socket.AF_UNSPEC, SUBSYSTEM))
+
+
+@contextmanager
+def _transaction() -> Iterator[Netlink]:
+    """What is requested inside is done together, or none of it."""
+    edge = _head(socket.AF_UNSPEC, SUBSYSTEM)
+    with Netlink(NETLINK_NETFILTER) as netlink, netlink.together():
+        netlink.request(BATCH_BEGIN, edge)
+        yield netlink
+        netlink.request(BATCH_END, edge)
 
 
 def _anew(expressions: bytes, comment: str) -> bytes:

@@ -13,23 +13,17 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaos.agent import kernel
-from chaos.agent.capture import ROOM, dropped
+from chaos.agent.capture import PACKET_OUTGOING, SNAP, STAMP, dropped, opened
 from chaos.agent.rules import Rules
 from chaos.agent.serve import Agent
 
-ETH_P_ALL = 0x0003
-PACKET_OUTGOING = 4
 BATCH = 64
-SO_TIMESTAMPNS = 35
-STAMP = struct.Struct("=qq")
 LOOK, LONGEST = 0.0002, 0.1
 """Seconds between two looks at whether the kernel has passed on what was sent, and until it has for certain: what waits
 later belongs to somebody else."""
@@ -75,11 +69,9 @@ class Wire:
         self._serial = itertools.count()
         self.rules = Rules()
         self._lost = 0
+        self._behind = False
         self._drained: tuple[float, Callable[[Callable[[], None]], None]] | None = None
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
-        self._socket.bind((interface, ETH_P_ALL))
+        self._socket = opened(interface)
         agent.watch(self._socket.fileno(), self._come)
 
     def close(self) -> None:
@@ -131,15 +123,18 @@ class Wire:
 
     def _is_empty_since(self, asked: float) -> bool:
         """Whether what was on the wire then has arrived: what is sent waits for its receiver's kernel, too."""
-        if self._queue and self._queue[0][0] - self._delay <= asked:
+        if self._behind or (self._queue and self._queue[0][0] - self._delay <= asked):
             return False
         return not kernel.packets_waiting() or time.monotonic() > asked + self._delay + LONGEST
 
     def _receive(self) -> None:
+        """So many at most; we are `_behind` when there may be more, for which the loop calls again."""
+        self._behind = True
         for _ in range(BATCH):
             try:
-                frame, ancillary, _, address = self._socket.recvmsg(1 << 16, 64)
+                frame, ancillary, _, address = self._socket.recvmsg(SNAP, 64)
             except BlockingIOError:
+                self._behind = False
                 return
             if address[2] == PACKET_OUTGOING:
                 continue

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.backends.channel import AgentNode, Question, asked
+from chaos.backends.channel import AgentNode, Question
 
 DRAIN: Question = ("wire", {"do": "drain"})
 """Done when what is on it now has arrived."""
@@ -37,7 +37,7 @@ class Relay:
 
     def drain(self) -> None:
         """Return when what is on it now has arrived."""
-        asked({self._router.name: self._router}, {self._router.name: [DRAIN]})
+        self._router.call("wire", do="drain")
 
     @contextmanager
     def armed(self, rule: Mapping[str, Any]) -> Iterator[RelayRule]:
