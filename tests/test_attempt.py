@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from chaos.agent import attempt, descendants, surface
+from chaos.agent import attempt, descendants
 from tests.forked import forked
+from tests.loaded import attempted
 
 LEAVES_ORPHANS = """
 import os, sys, time
@@ -149,8 +150,7 @@ def test_the_environment_reaches_the_program(monkeypatch: pytest.MonkeyPatch) ->
 def python(code: str, deadline: float = 10.0) -> dict[str, Any]:
     """An attempt by a Python client with this text."""
     job = {"code": code, "host": "localhost", "port": 1, "url": "", "timeout": None, "path": []}
-    program = Path(surface.__file__).read_text()
-    return run(sys.executable, deadline=deadline, surface={"program": program, "job": job})
+    return attempted({"argv": [sys.executable], "deadline": deadline, "surface": {"job": job}})
 
 
 def test_the_report_of_a_function_and_its_own_times() -> None:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from chaos.clients.python import Python
 from chaos.clients.requests import Requests
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from tests.forked import forked
+from tests.loaded import attempted, begin_anew
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 CONNECTS = "exec 3<>/dev/tcp/{host}/{port} && echo connected"
@@ -36,9 +37,12 @@ class Running:
     """An attempt in a forked child that ends within `next`."""
 
     job: Mapping[str, Any]
+    libraries: Sequence[str] | None
 
     def next(self, deadline: float) -> Any:
         assert deadline > self.job["deadline"]
+        if self.libraries is not None:
+            return attempted(self.job, self.libraries)
         return forked(lambda: attempt.attempt(self.job))
 
     def end(self) -> None:
@@ -53,7 +57,8 @@ class Loopback:
 
     def start(self, operation: str, /, **arguments: Any) -> Running:
         assert operation == "attempt"
-        return Running(arguments["job"] | ({} if self.hurry is None else {"deadline": self.hurry}))
+        job = arguments["job"] | ({} if self.hurry is None else {"deadline": self.hurry})
+        return Running(job, arguments.get("libraries"))
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,7 @@ def test_a_library_meets_the_end_of_the_stream(library: str, serving: model.Lab)
 @libraries
 def test_a_library_is_answered(library: str, serving: model.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    begin_anew()
     outcome = LIBRARIES[library][0].attempt(serving)
     assert (outcome.error, outcome.code, outcome.chain) == ("ok", "200", ())
 

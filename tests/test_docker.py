@@ -84,6 +84,7 @@ def simple() -> Setting:
     return Setting(topology.find("client-server", Path.cwd()))
 
 
+SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 NETNS_ONLY = "netns_only"
 """The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
 
@@ -140,6 +141,16 @@ def test_containers_serve_again_unless_the_lab_was_not_shown_to_be_clean() -> No
         with session.start(simple()):
             assert not set(labelled(label)["containers"]) & set(first)
     assert labelled(label) == NOTHING
+
+
+def test_a_container_imports_a_client_s_library_once() -> None:
+    found = load(SCENARIOS / "refused/closed-port.chaos.yaml").cases
+    todo = [case for case in found if case.adapter == "requests" and case.setting.family == "ipv4"] * 2
+    with Docker() as session:
+        assert [run(case, session).verdict.kind for case in todo] == ["PASS", "PASS"]
+        with session.start(todo[0].setting) as lab:
+            names = lab.nodes["client"].call("command", argv=["sh", "-c", "cat /proc/[0-9]*/comm"]).split()
+    assert names.count("forkserver") == 1
 
 
 def test_a_node_of_ours_is_one_container() -> None:

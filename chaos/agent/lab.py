@@ -151,7 +151,8 @@ class Lab:
         namespaces = make_namespaces(spec["nodes"])
         build(spec, namespaces)
         self._mounts = Mounts()
-        self._places = [Place(name, network, self._mounts) for name, network in namespaces.items()]
+        self._pids = _opened("pid")
+        self._places = [Place(name, network, self._mounts, self._pids) for name, network in namespaces.items()]
         (line,) = fds
         self._host = Host(line, self.loop)
         for name, place in zip(namespaces, self._places, strict=True):
@@ -165,6 +166,7 @@ class Lab:
         for place in self._places:
             place.close()
         self._mounts.close()
+        os.close(self._pids)
         self.loop.close()
 
 
@@ -286,7 +288,7 @@ class Mounts:
         """A node's own, or those of all. A thread of ours shares our root and working directory, and whoever shares
         them cannot change its mounts.
         """
-        wanted = self._all if own is None else own
+        wanted = self.of(own)
         if self._entered != wanted:
             kernel.unshare(kernel.CLONE_FS)
             kernel.setns(wanted, kernel.CLONE_NEWNS)
@@ -298,6 +300,10 @@ class Mounts:
         self._entered = _opened("mnt")
         return self._entered
 
+    def of(self, own: int | None) -> int:
+        """The descriptor of a node's own, or of those of all."""
+        return self._all if own is None else own
+
     def close(self) -> None:
         """Let go of them."""
         os.close(self._all)
@@ -306,8 +312,8 @@ class Mounts:
 class Place:
     """A node's namespaces (serve.Home): the network's, and its mounts, which are the lab's until it has its own."""
 
-    def __init__(self, name: str, network: int, mounts: Mounts) -> None:
-        self._name, self._network, self._mounts = name, network, mounts
+    def __init__(self, name: str, network: int, mounts: Mounts, pids: int) -> None:
+        self._name, self._network, self._mounts, self._pids = name, network, mounts, pids
         self._own: int | None = None
 
     def enter(self) -> None:
@@ -317,6 +323,9 @@ class Place:
     def settle(self) -> None:
         kernel.unshare(kernel.CLONE_NEWUTS)
         kernel.sethostname(self._name)
+
+    def doors(self) -> list[int]:
+        return [self._pids, self._network, self._mounts.of(self._own)]
 
     def separate(self) -> None:
         """From now on /etc/hosts of this node, which this process is in, is its own."""

@@ -30,16 +30,16 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-from chaos.agent import kernel
+from chaos.agent import kernel, loaded
 
 READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
 MISSING = "missing"
 FAILED = "failed"
-FORGOTTEN = b'{"forgotten":'
+FORGOTTEN, PID = b'{"forgotten":', b'{"pid":'
 PATIENCE = 0.5
 """Seconds for a thread to end in."""
 SWITCH = 0.0005
@@ -152,9 +152,9 @@ and answers {"forgotten": n}."""
 
 
 class Child:
-    """A child, and the agent's end of its socket pair; `body` is a process's id, or a thread."""
+    """A child, and the agent's end of its socket pair; `body` is a process's id, or a thread, or None until it says."""
 
-    def __init__(self, number: int, body: int | threading.Thread, sock: socket.socket, holds: Holds) -> None:
+    def __init__(self, number: int, body: int | threading.Thread | None, sock: socket.socket, holds: Holds) -> None:
         self.number, self.socket, self.holds = number, sock, holds
         self.lines = Lines(sock.fileno(), sock.fileno())
         self._body = body
@@ -163,6 +163,13 @@ class Child:
     def is_process(self) -> bool:
         """Whether it was forked."""
         return isinstance(self._body, int)
+
+    def introduces_itself(self, line: bytes) -> bool:
+        """Whether this is the first word of a process that another one has forked for us."""
+        if self._body is None and line.startswith(PID):
+            self._body = decoded(line.decode())["pid"]
+            return True
+        return False
 
     def kill(self) -> None:
         """End it: a process at once; a thread when it notices that it was hung up on."""
@@ -179,6 +186,7 @@ class Child:
         if isinstance(self._body, threading.Thread):
             self._body.join(PATIENCE)
             return not self._body.is_alive()
+        assert self._body is not None, "who holds connections was forked by us"
         ended = os.pidfd_open(self._body)
         try:
             return bool(select.select([ended], [], [], PATIENCE)[0])
@@ -196,6 +204,8 @@ class Child:
         self.socket.close()
         if isinstance(self._body, int):
             return os.waitstatus_to_exitcode(os.waitpid(self._body, 0)[1])
+        if self._body is None:
+            return 1  # it never was
         self._body.join(PATIENCE)
         return 0
 
@@ -208,6 +218,9 @@ class Home(Protocol):
 
     def settle(self) -> None:
         """In a forked child, which has entered it and stays: be known there by the node's name."""
+
+    def doors(self) -> list[int]:
+        """Descriptors of its namespaces, for a process that is in none of them."""
 
     def separate(self) -> None:
         """Have files that no other node has."""
@@ -412,6 +425,26 @@ class Agent:
         theirs.close()
         return self._adopt(pid, ours, holds)
 
+    def fork_loaded(self, operation: str, libraries: Sequence[str], **arguments: Any) -> int:
+        """Run the operation's `child(pipe, **arguments)` in a child of a process that has these libraries loaded: of
+        the forkserver whose socket came with the request, or else of one of our own (loaded.py).
+        """
+        ours, theirs = socket.socketpair()
+        given = [socket.socket(fileno=fd) for fd in self.handed_over()]
+        server = given[0] if given else loaded.own(libraries)
+        hostname, doors = (None, []) if self._home is None else (self.node, self._home.doors())
+        request = {"operation": operation, "arguments": arguments, "hostname": hostname}
+        try:
+            loaded.ask(server, request, [theirs.fileno(), *doors])
+        except OSError as error:
+            ours.close()
+            text = f"the interpreter that has {', '.join(libraries)} loaded has ended: {error}"
+            raise OperationFailed(kind="error", message=text) from None
+        finally:
+            for sock in (theirs, *given):
+                sock.close()
+        return self._adopt(None, ours, "nothing")
+
     def thread(self, work: Callable[[Pipe], None], holds: Holds = "nothing") -> int:
         """Run `work(pipe)` in a thread, as `fork` does in a process; it stays in this node, and ends at hang-up."""
         ours, theirs = socket.socketpair()
@@ -419,7 +452,7 @@ class Agent:
         body.start()
         return self._adopt(body, ours, holds)
 
-    def _adopt(self, body: int | threading.Thread, ours: socket.socket, holds: Holds) -> int:
+    def _adopt(self, body: int | threading.Thread | None, ours: socket.socket, holds: Holds) -> int:
         number = self._host.number
         child = self.children[number] = Child(number, body, ours, holds)
         self.watch(ours.fileno(), lambda: self._hear(child))
@@ -435,7 +468,7 @@ class Agent:
             self._loop.close_all()
             if self._home is not None:
                 self._home.settle()
-            status = _do(work, Pipe(theirs))
+            status = live(work, Pipe(theirs))
         finally:
             os._exit(status)
 
@@ -488,10 +521,11 @@ class Agent:
         if lines is None:
             self._host.say({"child": child.number, "ended": self._bury(child)})
             return False
-        others = [line for line in lines if wanted is None or not line.startswith(wanted)]
+        events = [line for line in lines if not child.introduces_itself(line)]
+        others = [line for line in events if wanted is None or not line.startswith(wanted)]
         if others:
             self._host.pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in others))
-        return len(others) < len(lines)
+        return len(others) < len(events)
 
     def _bury(self, child: Child) -> int:
         self.unwatch(child.socket.fileno())
@@ -526,7 +560,7 @@ class Agent:
         self.state.clear()
 
 
-def _do(work: Callable[[Pipe], None], pipe: Pipe) -> int:
+def live(work: Callable[[Pipe], None], pipe: Pipe) -> int:
     """A child's whole life; its exit status."""
     try:
         work(pipe)
@@ -540,7 +574,7 @@ def _do(work: Callable[[Pipe], None], pipe: Pipe) -> int:
 
 def _in_thread(work: Callable[[Pipe], None], pipe: Pipe) -> None:
     with contextlib.suppress(OSError):  # nobody hears its last word
-        _do(work, pipe)
+        live(work, pipe)
     pipe.close()
 
 

@@ -3,7 +3,7 @@
 Toxiproxy takes a misspelt attribute for 0 and says 200 when it could not do what it was told; toxiproxy-python has
 neither deadlines nor an error for most statuses, and obeys HTTP_PROXY even for loopback. So: no proxies in the
 environment, an alarm around every call, and every change is read back and compared. The API listens on loopback inside
-the node only. A child of its own does it, so that the agent never waits; importing the library is its first act.
+the node only. A child of its own does it, so that the agent never waits; it is forked with the library loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,21 +25,19 @@ POLL = 0.01
 METRIC = "toxiproxy_proxy_{}_bytes_total"
 
 
-def run(agent: Agent, *, packages: str | None) -> int:
-    """Start the child that drives it; returns its number. `packages`: where toxiproxy-python is, if not installed here.
+def run(agent: Agent, *, libraries: list[str]) -> int:
+    """Start the child that drives it; returns its number. `libraries`: toxiproxy-python's.
 
     Its first event is {"ready": true}. Told {"toxiproxy": {"do": NAME, ...}} it answers {"result": ...} or
     {"error": ...}; the names are the methods of Driver.
     """
-    return agent.fork(lambda pipe: serve(pipe, packages))
+    return agent.fork_loaded("toxiproxy", libraries)
 
 
-def serve(pipe: Pipe, packages: str | None) -> None:
+def child(pipe: Pipe) -> None:
     """Answer questions until the agent hangs up."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
-    if packages:
-        sys.path.append(packages)
     try:
         from toxiproxy import Toxiproxy  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:

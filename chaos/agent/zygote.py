@@ -9,7 +9,8 @@ ended (a pidfd tells, whatever thread started it and whoever inherited the socke
 PR_SET_PDEATHSIG, and the end of a pid namespace's pid 1 is the end of the namespace. As an ordinary user the session
 lives in a user namespace of its own; root needs none.
 
-One request is one message on a SOCK_SEQPACKET socket, with the socket of the new process (SCM_RIGHTS).
+One request is one message on a SOCK_SEQPACKET socket, with the socket of the new process (SCM_RIGHTS): `lab`, or
+{"python": PATH, "libraries": [...]} for a forkserver (forkserver.py), an interpreter with site-packages.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from chaos.agent import kernel, lab
+from chaos.agent import kernel, lab, loaded
+from chaos.agent.attempt import environment
+from chaos.agent.netlink import Netlink
+
+LAB = b"lab"
 
 
 def session(control: socket.socket, host: int) -> None:
@@ -85,24 +92,44 @@ def serve(control: socket.socket) -> None:
             request = lab.request(control)
             if request is None:
                 os._exit(0)  # the host's end is this process's end
-            _fork_lab(request[1], own_pid_ns, (control, wake, woken))
+            message, (fd,) = request
+            if message == LAB:
+                _fork_lab(fd, own_pid_ns, (control, wake, woken))
+            else:
+                _start_forkserver(fd, json.loads(message))
+            os.close(fd)
 
 
-def _fork_lab(fds: list[int], own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:
+def _fork_lab(fd: int, own_pid_ns: int, ours: tuple[socket.socket, ...]) -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     try:
         if os.fork() == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            kernel.die_with_parent()
+            _be_another()
             for sock in ours:
                 sock.close()
             os.close(own_pid_ns)
-            lab.start(socket.socket(fileno=fds[0]))
+            lab.start(socket.socket(fileno=fd))
     finally:
         kernel.setns(own_pid_ns, kernel.CLONE_NEWPID)
-        for fd in fds:
-            os.close(fd)
+
+
+def _start_forkserver(fd: int, asked: Mapping[str, Any]) -> None:
+    """In a network namespace with a loopback device, for libraries that look whether there is one."""
+    if os.fork() == 0:
+        _be_another()
+        kernel.unshare(kernel.CLONE_NEWNET)
+        with Netlink() as netlink:
+            netlink.set_up("lo")
+        os.set_inheritable(fd, True)
+        argv = loaded.command(asked["python"], fd, asked["libraries"])
+        os.execve(argv[0], argv, environment(os.environ))
+
+
+def _be_another() -> None:
+    """In a child: not the zygote any more."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    kernel.die_with_parent()
 
 
 def main() -> None:

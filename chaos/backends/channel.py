@@ -263,17 +263,28 @@ class AgentNode:
     """One node, reached through its agent (model.Node)."""
 
     def __init__(
-        self, name: str, address: str, interface: str, channel: Channel, learnt: dict[Any, Any] | None = None
+        self,
+        name: str,
+        address: str,
+        interface: str,
+        channel: Channel,
+        learnt: dict[Any, Any] | None = None,
+        forkserver: Callable[[Sequence[str]], int] | None = None,
     ) -> None:
-        """`learnt`: of the nodes of this session, where they are all alike."""
+        """`learnt`: of the nodes of this session, where they are all alike. `forkserver`: the descriptor of one of the
+        session's, by the libraries that it has loaded; without it nodes have their own.
+        """
         self.name, self.address, self.interface, self.channel = name, address, interface, channel
         self.learnt = {} if learnt is None else learnt
+        self._forkserver = forkserver
 
     def call(self, operation: str, /, **arguments: Any) -> Any:
         return self.channel.result(self.channel.send(self.name, operation, arguments))
 
     def start(self, operation: str, /, **arguments: Any) -> ChildOf:
-        return ChildOf(self.channel, self.name, self.channel.send(self.name, operation, arguments))
+        libraries = arguments.get("libraries")
+        fds = () if libraries is None or self._forkserver is None else (self._forkserver(libraries),)
+        return ChildOf(self.channel, self.name, self.channel.send(self.name, operation, arguments, fds))
 
     def check(self) -> None:
         """LabError when what the node runs is not what it was; an agent that has died says so by itself."""

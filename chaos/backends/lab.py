@@ -140,9 +140,7 @@ class AgentLab:
             if service.proxy is not None:
                 (port, upstream), node = service.proxy, self.nodes[service.name]
                 to = (self.nodes[upstream.node].address, upstream.port)
-                self._proxies[service.name] = AgentProxy.start(
-                    node, self._packages("toxiproxy"), (node.address, port), to
-                )
+                self._proxies[service.name] = AgentProxy.start(node, (node.address, port), to)
             if service.resolver:
                 node, zone = self.nodes[service.name], naming.zone(self.setting, self._places, {})
                 self._resolvers[service.name] = AgentResolver(node, zone, self._packages("dnslib"))

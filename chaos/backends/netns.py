@@ -126,7 +126,9 @@ class Netns:
         with self._life() as stack:
             channel = self._fork(spec, stack)
             nodes = {
-                name: AgentNode(name, _address(setting, names, name), _interface(name), channel, self._learnt)
+                name: AgentNode(
+                    name, _address(setting, names, name), _interface(name), channel, self._learnt, self._forkserver
+                )
                 for name in (node["name"] for node in spec["nodes"])
                 if name != SWITCH
             }
@@ -173,6 +175,12 @@ class Netns:
     def _toxiproxy(self) -> str:
         """The server of a node that is a Toxiproxy. Raises ToolMissing."""
         return toxiproxy.server()
+
+    def _forkserver(self, libraries: Sequence[str]) -> int:
+        """Whose children have these loaded: the descriptor on which labs ask it for them."""
+        if self._processes is None:
+            raise LabError("the netns session is not running")
+        return self._processes.forkserver(libraries)
 
     def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
         """Have a process build the lab: the line to its agents."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.backends.channel import readable
@@ -28,12 +29,14 @@ class Processes:
         self._zygote = zygote
         self._asking = threading.Lock()
         self._ending: list[socket.socket] = []
+        self._forkservers: dict[tuple[str, ...], list[socket.socket]] = {}
         self._closed = False
 
     def close(self) -> None:
         """Hang up on all that are in no lab, and on the zygote; of a lab that ends later on its process, too."""
         self._closed = True
-        self._zygote.close()
+        for sock in (self._zygote, *(sock for each in self._forkservers.values() for sock in each)):
+            sock.close()
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -69,11 +72,26 @@ class Processes:
         patience = REST if len(self._ending) > SPARE else 0.0
         return readable([status.fileno() for status in self._ending], patience)
 
+    def forkserver(self, libraries: Sequence[str]) -> int:
+        """The descriptor of the session's forkserver with these libraries (chaos/agent/forkserver.py), a new one if the
+        last has died; whoever was told of that one may still be about to use it.
+        """
+        with self._asking:
+            all_of_them = self._forkservers.setdefault(tuple(libraries), [])
+            if not all_of_them or readable([all_of_them[-1].fileno()], 0.0):  # it says nothing while it lives
+                asked = {"python": sys.executable, "libraries": libraries}
+                all_of_them.append(self._started(json.dumps(asked).encode()))
+            return all_of_them[-1].fileno()
+
     def _forked(self) -> socket.socket:
+        return self._started(b"lab")
+
+    def _started(self, request: bytes) -> socket.socket:
+        """Our end of a new process's socket."""
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                socket.send_fds(self._zygote, [b"lab"], [theirs.fileno()])
+                socket.send_fds(self._zygote, [request], [theirs.fileno()])
             except OSError as error:
                 status.close()
                 raise LabError(f"the netns session is gone: {error}") from error

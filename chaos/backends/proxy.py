@@ -27,10 +27,10 @@ class AgentProxy:
         self.version = ""
 
     @classmethod
-    def start(cls, node: AgentNode, packages: str | None, listen: Address, upstream: Address) -> AgentProxy:
+    def start(cls, node: AgentNode, listen: Address, upstream: Address) -> AgentProxy:
         """Start what drives it; `create` makes it, once its server serves."""
         name = NAME_6 if ":" in listen[0] else NAME
-        return cls(node.name, node.start("toxiproxy", packages=packages), listen, upstream, name)
+        return cls(node.name, node.start("toxiproxy", libraries=["toxiproxy"]), listen, upstream, name)
 
     def create(self) -> None:
         """Make the proxy; from now on it listens."""

@@ -88,12 +88,13 @@ def call_function(
     *,
     function: str | None = None,
     code: str | None = None,
+    libraries: Sequence[str],
     path: Sequence[str] = (),
 ) -> Outcome:
     """One call of a function `pkg.mod:name`, or of the `call(target)` that a text of Python defines.
 
-    `path` are folders to import from. Raises ToolMissing when a library that `code` imports is not there, LabError when
-    the function cannot be imported.
+    `libraries` are what it has loaded when it begins. `path` are folders to import from. Raises ToolMissing when a
+    library that `code` imports is not there, LabError when the function cannot be imported.
     """
     target = lab.setting.target
     inner = {"function": function, "code": code, "path": [*path], "timeout": timeout, **places(target)}
@@ -104,7 +105,7 @@ def call_function(
         "directory": str(Path.cwd()),
         "surface": {"program": _program(), "job": inner},
     }
-    result = _attempted(lab, node, job)
+    result = _attempted(lab, node, job, libraries=[*libraries])
     report = result["report"] or {}
     if "unloadable" in report:
         raise _unloadable(report, function)
@@ -129,9 +130,9 @@ def _unloadable(report: Mapping[str, Any], function: str | None) -> LabError:
     return LabError(f"the python client `{function}` cannot be imported: {report['unloadable']}")
 
 
-def _attempted(lab: Lab, node: str, job: dict[str, Any]) -> Mapping[str, Any]:
+def _attempted(lab: Lab, node: str, job: dict[str, Any], **more: Any) -> Mapping[str, Any]:
     """The operation's result; a program that could not be started is no outcome."""
-    running = lab.nodes[node].start("attempt", job=job)
+    running = lab.nodes[node].start("attempt", job=job, **more)
     result: Mapping[str, Any] | None = None
     try:
         result = running.next(job["deadline"] + MARGIN)

@@ -16,6 +16,9 @@ def call(target):
     return httpx.get(target.url, timeout=target.timeout).status_code
 """
 
+LOADED = ("httpx", "httpcore", "anyio")
+"""With what it imports when it is first used."""
+
 
 @dataclass(frozen=True)
 class Httpx:
@@ -28,4 +31,4 @@ class Httpx:
 
     def attempt(self, lab: Lab) -> Outcome:
         """Ask once; raises ToolMissing when the library is not there."""
-        return call_function(lab, self.node, self.timeout, code=CODE)
+        return call_function(lab, self.node, self.timeout, code=CODE, libraries=LOADED)

@@ -10,6 +10,9 @@ from chaos.clients._attempt import call_function
 from chaos.fields import Duration, Function, NodeName
 from chaos.model import Lab, Outcome, Speaks
 
+LOADED = ("asyncio",)
+"""Of Python's own; what else a function imports is the user's, and is met in the node."""
+
 
 @dataclass(frozen=True)
 class Python:
@@ -29,4 +32,4 @@ class Python:
     def attempt(self, lab: Lab) -> Outcome:
         """Call it once in the node; raises LabError when it cannot be imported."""
         path = [str(Path(lab.setting.folder).resolve()), str(Path.cwd())]
-        return call_function(lab, self.node, self.timeout, function=self.python, path=path)
+        return call_function(lab, self.node, self.timeout, function=self.python, libraries=LOADED, path=path)

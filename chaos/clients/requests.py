@@ -16,6 +16,9 @@ def call(target):
     return requests.get(target.url, timeout=target.timeout).status_code
 """
 
+LOADED = ("requests", "netrc")
+"""With what it imports when it is first used."""
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -28,4 +31,4 @@ class Requests:
 
     def attempt(self, lab: Lab) -> Outcome:
         """Ask once; raises ToolMissing when the library is not there."""
-        return call_function(lab, self.node, self.timeout, code=CODE)
+        return call_function(lab, self.node, self.timeout, code=CODE, libraries=LOADED)
