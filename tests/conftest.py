@@ -8,6 +8,7 @@ a slow neighbour is not.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -42,7 +43,12 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The shipped scenarios are run once for all tests, and for all workers: they share a folder that ends with us."""
+    """The shipped scenarios are run once for all tests, and for all workers: they share a folder that ends with us.
+
+    A shell's job in the background ignores SIGINT, and so would every program that a test is to interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = None
     if hasattr(config, "workerinput"):
         folder = Path(config.workerinput[SHARED])

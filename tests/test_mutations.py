@@ -1,6 +1,6 @@
 """No wrong green: every shipped scenario, with one thing wrong at a time, must not pass.
 
-All mutants run side by side: few of them wait for anything, since most of them break the fault and not the network.
+All mutants run side by side, with turns at the processors while they do not wait (chaos/pool.py).
 One test, so that it is one session of labs, whatever a distributed run makes of it. Their controls are the shipped
 scenarios as they are, which are run once for all tests.
 """
@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,14 +21,15 @@ import pytest
 
 from chaos.backends.netns import Netns
 from chaos.errors import ToolMissing
-from chaos.run import Backend, Result, run
+from chaos.pool import Turns
+from chaos.run import Backend, Idle, Result, run
 from chaos.scenario import Case, load
 from tests import shipped
 from tests.mutations import Mutant, mutants
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
-AT_ONCE = 3 * (os.cpu_count() or 1)
-"""Labs at a time: more than there are processors, because a case waits for its wire half of the time."""
+AT_ONCE = 64
+"""Labs at a time: many of them wait in vain for a segment, or for a fault to act."""
 UNHEARD = ("no listener", "another type")
 """Mutations after which no baseline can be right."""
 ONCE = -math.inf
@@ -35,6 +37,8 @@ ONCE = -math.inf
 WAITED = 4.0
 """Seconds for which a mutant's client waits for a fault to act, or for a segment; an unanswered SYN takes three."""
 LEAST = 3
+TURNS = 4 * (os.cpu_count() or 1)
+"""At work at once; half of their work is to wait for a round trip."""
 STRICT = os.environ.get("CI", "").lower() in ("true", "1")
 """Whether a missing tool is an error and not a skip."""
 LETTERS = {"PASS": "!", "FAIL": "F", "INVALID": "I", "n/a": "-"}
@@ -86,33 +90,38 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
     controls = {case.node_id: shipped.ended_as(case) for case in cases}
     planned = [mutant for case in cases for mutant in mutants(case)]
     todo = [mutant for mutant in planned if mutant.run and mutant.mutation != "control"]
-    with Netns() as backend, ThreadPoolExecutor(AT_ONCE) as pool, pytest.MonkeyPatch.context() as patch:
+    with Netns() as backend, pytest.MonkeyPatch.context() as patch:
         patch.setattr("chaos.clients.socket.WAITED", WAITED)
-        done = dict(together([mutant for mutant in todo if mutant.mutation not in UNHEARD], backend, pool))
+        done = dict(together([mutant for mutant in todo if mutant.mutation not in UNHEARD], backend))
         patch.setattr("chaos.run.BASELINE", ONCE)
-        done |= dict(together([mutant for mutant in todo if mutant.mutation in UNHEARD], backend, pool))
+        done |= dict(together([mutant for mutant in todo if mutant.mutation in UNHEARD], backend))
     return [row_of(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
 
 
-def together(
-    those: Sequence[Mutant], backend: Backend, pool: ThreadPoolExecutor
-) -> Iterator[tuple[int, Result | ToolMissing]]:
+def together(those: Sequence[Mutant], backend: Backend) -> Iterator[tuple[int, Result | ToolMissing]]:
     """What became of each, by its identity, when all have ended."""
-    yield from zip(map(id, those), list(pool.map(lambda mutant: probed(mutant, backend), those)), strict=True)
+    turns = Turns(TURNS)
+
+    def work(mutant: Mutant) -> Result | ToolMissing:
+        with turns.turn():
+            return probed(mutant, backend, turns.idle)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield from zip(map(id, those), list(threads.map(work, those)), strict=True)
 
 
-def probed(mutant: Mutant, backend: Backend) -> Result | ToolMissing:
-    """The healthy legs are our probe's: no mutation is of them, and a library would start an interpreter for each."""
+def probed(mutant: Mutant, backend: Backend, idle: Idle) -> Result | ToolMissing:
+    """The healthy legs are our probe's: no mutation is of them, and a library would be a process for each."""
     assert mutant.run is not None
     case, wrapped = mutant.run
-    return tried(replace(mutant, run=(replace(case, probe="socket"), wrapped)), backend)
+    return tried(replace(mutant, run=(replace(case, probe="socket"), wrapped)), backend, idle)
 
 
-def tried(mutant: Mutant, backend: Backend) -> Result | ToolMissing:
+def tried(mutant: Mutant, backend: Backend, idle: Idle = nullcontext) -> Result | ToolMissing:
     assert mutant.run is not None
     case, wrapped = mutant.run
     try:
-        return run(case, wrapped(backend))
+        return run(case, wrapped(backend), idle)
     except ToolMissing as missing:
         return missing
 

@@ -162,6 +162,9 @@ class Fake(Netns):
     def _toxiproxy(self) -> str:
         return toxiproxy.NAME
 
+    def _forkserver(self, libraries: Sequence[str]) -> int:
+        return -1
+
     def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
         self.agents = {node["name"]: FakeAgent(node["name"], hosts=spec["etc"]["hosts"]) for node in spec["nodes"]}
         for node in spec["nodes"]:
