@@ -17,7 +17,6 @@ from _pytest._code.code import ReprFileLocation, TerminalRepr
 from _pytest._io import TerminalWriter
 
 from chaos.errors import LabError, Mismatch, ScenarioError, ToolMissing
-from chaos.report import explain_failure
 from chaos.scenario import Case, load
 from chaos.source import shown
 from chaos.summary import Row, expected, surfaced
@@ -53,6 +52,9 @@ def _case() -> None:
 
 class CaseItem(pytest.Function):
     """One case. `name` is the case's."""
+
+    nofuncargs = True
+    """pytest's word for an item whose function it need not look at for the names of fixtures."""
 
     def __init__(self, *, case: Case, live: Live, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -154,6 +156,8 @@ class CaseItem(pytest.Function):
         file, line, reason = shown(self.path), self.case.line, str(error).partition("\n")[0]
         text = f"{file}:{line}: {error}"
         if self._ended is not None:
+            from chaos.report import explain_failure  # what a collection does not need
+
             result, folder = self._ended.result, self._ended.folder
             text = explain_failure(
                 result.verdict,

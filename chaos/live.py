@@ -14,18 +14,22 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from chaos import artifacts, items
+from chaos import items
 from chaos.pool import Pool
-from chaos.run import Idle, Result, run
 from chaos.scenario import Case
 from chaos.shared import Shared
 from chaos.summary import Progress
+
+if TYPE_CHECKING:
+    from chaos import artifacts
+    from chaos.run import Idle, Result
 
 TERMINATED: Final = 128 + signal.SIGTERM
 PATIENCE: Final = 1.0
@@ -61,8 +65,6 @@ class Live:
         self.backend = Shared(config.getoption("chaos_backend"))
         self.strict: bool = config.getoption("chaos_strict")
         self._keep: artifacts.Keep = config.getoption("chaos_artifacts")
-        self._folder = config.invocation_params.dir / artifacts.FOLDER
-        self._pool = Pool(self._work, config.getoption("chaos_jobs"), self.backend.labs)
         self._asked: dict[items.CaseItem, Future[Ended]] = {}
         self._all: list[Future[Ended]] = []
         self._markers: set[str] = set()
@@ -72,12 +74,21 @@ class Live:
 
     # -- running
 
+    @cached_property
+    def _pool(self) -> Pool[Ended]:
+        """For those that have begun; a collection needs none."""
+        return Pool(self._work, self.config.getoption("chaos_jobs"), self.backend.labs)
+
     def _work(self, case: Case, idle: Idle) -> Ended:
+        from chaos import artifacts  # what a collection does not need
+        from chaos.run import run
+
         with self._beside(case):
             result = run(case, self.backend, idle)
         if self._stopping:
             raise CancelledError  # its lab was taken away
-        return Ended(*artifacts.keep(result, self.backend.of(case.setting), self._folder, self._keep))
+        folder = self.config.invocation_params.dir / artifacts.FOLDER
+        return Ended(*artifacts.keep(result, self.backend.of(case.setting), folder, self._keep))
 
     @contextmanager
     def _beside(self, case: Case) -> Iterator[None]:
@@ -173,7 +184,8 @@ class Live:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """After -x, Ctrl-C or SIGTERM: start nothing more and close the labs that run."""
         self._stopping = True
-        self._pool.stop(self._close_if_needed)
+        if self._all:
+            self._pool.stop(self._close_if_needed)
         if self._terminated:
             session.exitstatus = TERMINATED
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from chaos.run import Idle
-from chaos.scenario import Case
+if TYPE_CHECKING:
+    from chaos.run import Idle
+    from chaos.scenario import Case
 
 T = TypeVar("T")
 LABS: Final = 256

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import threading
 from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 
 from chaos import backends
@@ -61,12 +62,19 @@ class Shared:
     """A backend whose session starts with the first lab and may be closed from another thread; for run.run."""
 
     def __init__(self, name: str) -> None:
-        self.name, self._class = find(name)
+        """Raises ScenarioError when there is none of this name. The shipped ones are imported when they are used."""
+        self.name = EMBEDDED if name == AUTO else name
+        if self.name not in (EMBEDDED, IN_CONTAINERS):
+            find(name)
         self._products = Shared(IN_CONTAINERS) if name == AUTO else None
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._session: Session | None = None
         self._gone: LabError | None = None
+
+    @cached_property
+    def _class(self) -> type[Session]:
+        return find(self.name)[1]
 
     @property
     def labs(self) -> int:

@@ -8,9 +8,9 @@ scenario's folder. Of a Compose file only the services' names, `image` and our `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -78,13 +78,23 @@ def locate(name: str, beside: Path) -> Path | None:
         return path if "\0" not in name and path.is_file() else None
     if not re.match(NODE_NAME, name):
         return None
-    files = (folder / name / "compose.yaml" for folder in _folders(beside))
+    return _shipped(name) or _among(name, _beside(beside))
+
+
+@cache
+def _shipped(name: str) -> Path | None:
+    """A topology of this package, which stays as it is."""
+    return _among(name, _SHIPPED)
+
+
+def _among(name: str, folders: Iterable[Path]) -> Path | None:
+    files = (folder / name / "compose.yaml" for folder in folders)
     return next((file for file in files if file.is_file()), None)
 
 
 def names(beside: Path) -> list[str]:
     """The topologies that can be named here."""
-    found = {file.parent.name for folder in _folders(beside) for file in folder.glob("*/compose.yaml")}
+    found = {file.parent.name for folder in (*_SHIPPED, *_beside(beside)) for file in folder.glob("*/compose.yaml")}
     return sorted(found)
 
 
@@ -151,8 +161,7 @@ def _extension(source: Source, service: Marked) -> Extension:
     return typed.read(Extension, node.plain(), complain) or Extension()
 
 
-def _folders(beside: Path) -> Iterator[Path]:
-    yield from _SHIPPED
+def _beside(beside: Path) -> Iterator[Path]:
     here, folder = Path.cwd(), beside.resolve()
     for above in (folder, *folder.parents):
         yield above / "compose"

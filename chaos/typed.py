@@ -7,12 +7,13 @@ The classes stay plain dataclasses: strictness (no `"80"` for 80, no `true` for 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from chaos.fields import NodeMark
 from chaos.ranges import brief
@@ -38,6 +39,7 @@ _EXPECTED = {
     "dataclass_type": "a mapping",
 }
 _ENOUGH = 200
+_READ = 4096
 FOREIGN = frozenset({"average_size", "size_variation"})
 """Keys that are another program's words (attributes of Toxiproxy's) and stay as it writes them."""
 _YES_OR_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -57,14 +59,22 @@ def adapter(cls: type) -> TypeAdapter[Any]:
 
 
 def read(cls: type[T], value: Any, complain: Complain) -> T | None:
-    """The dataclass that `value` (a mapping of plain YAML values) describes, or None after complaining."""
+    """The dataclass that `value` (a mapping of plain YAML values) describes, or None after complaining.
+
+    Equal values are one and the same dataclass, which is frozen: a suite says many things again and again.
+    """
     try:
-        # As JSON, where pydantic's strict mode still takes a list for a tuple and a mapping for a dataclass.
-        return adapter(cls).validator.validate_json(json.dumps([value]), strict=True)[0]  # type: ignore[no-any-return]
+        return _read(cls, to_json([value]))  # type: ignore[no-any-return,arg-type]
     except ValidationError as error:
         for path, (message, key) in _messages(cls, value, error).items():
             complain(path, message, key)
         return None
+
+
+@lru_cache(maxsize=_READ)
+def _read(cls: type, text: bytes) -> Any:
+    """As JSON, where pydantic's strict mode still takes a list for a tuple and a mapping for a dataclass."""
+    return adapter(cls).validator.validate_json(text, strict=True)[0]
 
 
 def keys(cls: type) -> tuple[str, ...]:

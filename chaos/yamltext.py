@@ -23,6 +23,7 @@ from yaml.events import (
     Event,
     MappingStartEvent,
     ScalarEvent,
+    StreamEndEvent,
 )
 
 from chaos.errors import ScenarioError
@@ -34,6 +35,7 @@ _VALUES: Final = 20_000
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}", re.ASCII)
+_NUMERIC: Final = "+-0123456789"
 _WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Scalar = str | int | float | bool | None
@@ -43,7 +45,8 @@ def parse(source: Source, *, strict: bool = True) -> Marked:
     """The file's one document. Raises ScenarioError for a syntax error alone; notes other problems in `source`."""
     builder = _Builder(source, strict)
     try:
-        for event in yaml.parse(source.text, Loader=_LOADER):
+        parser = _LOADER(source.text)
+        while not isinstance(event := parser.get_event(), StreamEndEvent):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         _syntax(source, error)
@@ -87,10 +90,12 @@ class _Builder:
 
     def take(self, event: Event) -> None:
         if isinstance(event, ScalarEvent):
-            self._check(event)
-            if "\0" in event.value:
+            if event.anchor or event.tag:
+                self._check(event)
+            text: str = event.value
+            if "\0" in text:
                 self.source.complain(_place(event), "the character NUL cannot be passed on")
-            self._add(Marked(_place(event), _scalar(event)), event.anchor, event.value)
+            self._add(Marked(_place(event), _scalar(event, text)), event.anchor, text)
         elif isinstance(event, CollectionStartEvent):
             self._check(event)
             if len(self.stack) >= _DEPTH:
@@ -133,17 +138,18 @@ class _Builder:
             self.root = node
             return
         top = self.stack[-1]
-        if isinstance(top.node.value, list):
-            top.node.value.append(node)
+        inside = top.node
+        if type(inside.value) is list:
+            inside.value.append(node)
         elif top.key is None:
             top.key = (self._key(node, text), node.place)
             return
         else:
-            self._pair(top.node, *top.key, node)
+            self._pair(inside, *top.key, node)
             top.key = None
-        top.node.size += node.size
-        if top.node.size > _VALUES:
-            raise ScenarioError([self.source.problem(top.node.place, f"unfolds to more than {_VALUES} values")])
+        inside.size += node.size
+        if inside.size > _VALUES:
+            raise ScenarioError([self.source.problem(inside.place, f"unfolds to more than {_VALUES} values")])
 
     def _key(self, node: Marked, text: str | None) -> str:
         if not text or isinstance(node.value, dict | list):
@@ -173,12 +179,13 @@ def _place(event: Event) -> Place:
     return mark.line + 1, mark.column + 1
 
 
-def _scalar(event: ScalarEvent) -> Scalar:
-    text: str = event.value
+def _scalar(event: ScalarEvent, text: str) -> Scalar:
     if event.style or not event.implicit[0]:
         return text
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text

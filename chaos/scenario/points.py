@@ -18,7 +18,10 @@ from chaos.source import Source
 
 def points(document: Document, matrix: Marked | None) -> Iterator[tuple[str, Document]]:
     """(end of the case's name, document) for every combination of the matrix, in the order of the file."""
-    axes = list(matrix.value) if matrix else []
+    if matrix is None:
+        yield "", document
+        return
+    axes = list(matrix.value)
     for values in itertools.product(*(getattr(document.matrix, axis) for axis in axes)):
         yield "-".join(values), dataclasses.replace(document, **dict(zip(axes, values, strict=True)))
 
