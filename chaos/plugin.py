@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_jobs,
         default=None,
         metavar="auto|N",
-        help="how many cases may be at work at once, apart from waiting; auto is two for each processor",
+        help="how many cases may be at work at once, apart from waiting; auto is three for each processor",
     )
 
 

@@ -32,8 +32,8 @@ SPARE: Final = 128
 
 
 def auto_jobs() -> int:
-    """Turns at once when nobody says how many: two for each processor that we may use."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Turns at once when nobody says how many: three for each processor that we may use: legs wait for the wire."""
+    return 3 * len(os.sched_getaffinity(0))
 
 
 def auto_labs() -> int:

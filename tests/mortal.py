@@ -24,7 +24,7 @@ FILES = (
     "handshake/established-before-accept",
     "unreachable/router-route",
 )
-LONGEST = 0.5
+LONGEST = 0.4
 """Seconds of life: a session is up after 0.1 s, a lab after 0.13 s, a refused connection is through after 0.2 s."""
 _numbers = count(1)
 
