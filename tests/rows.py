@@ -11,7 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-LONGEST = 60
+LONGEST = 120
 """Of a row; what more of them share containers has several."""
 
 
