@@ -122,6 +122,16 @@ def test_one_serves_all_labs_of_a_session_and_one_that_has_died_is_replaced() ->
     assert forkservers() == before
 
 
+def test_what_a_library_says_while_it_is_loaded_is_nobody_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noisy.py").write_text("import sys\nprint('noise')\nprint('noise', file=sys.stderr)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Netns() as session, session.start(Setting(TOPOLOGY)) as lab:
+        assert said(lab, "import noisy\ndef call(target):\n    print('heard')\n    return True", "noisy") == "heard\n"
+    assert capfd.readouterr() == ("", "")
+
+
 def gone(pid: int) -> None:
     ends = time.monotonic() + ENDS
     while comm(pid):

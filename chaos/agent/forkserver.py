@@ -23,7 +23,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from chaos.agent import kernel
@@ -43,9 +43,10 @@ def main() -> NoReturn:
     kernel.die_with_parent()
     kernel.name_process("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's to act upon
-    for name in ("chaos.agent.attempt", "chaos.agent.surface", *libraries):
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    with _unheard():
+        for name in ("chaos.agent.attempt", "chaos.agent.surface", *libraries):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a child would copy the pages of all that is loaded
     ours = (os.open("/proc/self/ns/pid_for_children", os.O_RDONLY), control.fileno())
@@ -54,6 +55,22 @@ def main() -> NoReturn:
         if not message:
             os._exit(0)
         _fork(json.loads(message), fds, ours)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """What a library says while it is loaded is no client's, and nobody at a terminal asked for it."""
+    error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(error, 2)
+        os.close(error)
+        os.close(nowhere)
 
 
 def _fork(request: Mapping[str, Any], fds: Sequence[int], ours: tuple[int, ...]) -> None:
