@@ -45,7 +45,8 @@ def call(target):
 """
 IPV6 = "import urllib3.util.connection as it\ndef call(target):\n    print(it.HAS_IPV6)\n    return True"
 HANGS = "import time\ndef call(target):\n    print('hanging', flush=True)\n    time.sleep(3600)"
-ENDS = 5.0
+ENDS, SOON = 5.0, 1.0
+"""Seconds; an orphan would sleep for an hour."""
 
 
 def job(code: str) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def test_what_a_client_leaves_is_ended_with_it_and_the_lab_s_process_serves_agai
         with session.start(Setting(TOPOLOGY)) as lab:
             first = lab_process(lab.nodes["client"])
             said(lab, ORPHAN)
-            assert in_lab(lab) == ["lab"]
+            lab.wait(lambda: in_lab(lab) == ["lab"], "the attempt to end when it has told its result", SOON)
         later = []
         for _ in range(SPARE + 1):
             with session.start(Setting(TOPOLOGY)) as lab:
