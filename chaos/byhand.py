@@ -267,7 +267,7 @@ def _attempt(operation: Operation, _: Sequence[RouteSpec]) -> Iterator[str]:
 def program(operation: Operation) -> list[str]:
     """The argv of a client that is a program, or a function of Python's."""
     job: Mapping[str, Any] = operation.arguments["job"]
-    return job["argv"] if "surface" not in job else ["python3", "-c", programs.function(job["surface"]["job"])]
+    return job["argv"] if "surface" not in job else ["python3", "-c", programs.function(job["surface"])]
 
 
 LINES: Mapping[str, Callable[[Operation, Sequence[RouteSpec]], Iterator[str]]] = {

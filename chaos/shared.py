@@ -40,13 +40,12 @@ class Session(Protocol):
         """A running lab for this setting."""
 
 
-def find(name: str) -> tuple[str, type[Session]]:
-    """The name (`auto` resolved) and the class of a backend. ScenarioError when there is none of this name."""
-    chosen = EMBEDDED if name == AUTO else name
+def find(name: str) -> type[Session]:
+    """The class of a backend. ScenarioError when there is none of this name."""
     every = (one.name for one in pkgutil.iter_modules(backends.__path__))
     modules = [module for module in every if module != NO_NETWORK and not module.startswith("_")]
-    for found in _sessions(chosen) if chosen in modules else ():
-        return chosen, found
+    for found in _sessions(name) if name in modules else ():
+        return found
     known = [module for module in modules if any(_sessions(module))]
     text = f"unknown backend `{name}`{did_you_mean(name, known)}; known: {', '.join([AUTO, *known])}"
     raise ScenarioError([Problem("backend", 0, 0, text)])
@@ -74,7 +73,7 @@ class Shared:
 
     @cached_property
     def _class(self) -> type[Session]:
-        return find(self.name)[1]
+        return find(self.name)
 
     @property
     def labs(self) -> int:

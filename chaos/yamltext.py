@@ -90,8 +90,7 @@ class _Builder:
 
     def take(self, event: Event) -> None:
         if isinstance(event, ScalarEvent):
-            if event.anchor or event.tag:
-                self._check(event)
+            self._check(event)
             text: str = event.value
             if "\0" in text:
                 self.source.complain(_place(event), "the character NUL cannot be passed on")
@@ -139,7 +138,7 @@ class _Builder:
             return
         top = self.stack[-1]
         inside = top.node
-        if type(inside.value) is list:
+        if isinstance(inside.value, list):
             inside.value.append(node)
         elif top.key is None:
             top.key = (self._key(node, text), node.place)

@@ -34,6 +34,12 @@ def begin_anew() -> None:
         _servers.popitem()[1].close()
 
 
+def calling(code: str, deadline: float = 10.0) -> dict[str, Any]:
+    """The job of an attempt by a Python client with this text."""
+    inner = {"code": code, "host": "localhost", "port": 1, "url": "", "timeout": None, "path": []}
+    return {"argv": [sys.executable], "deadline": deadline, "surface": inner}
+
+
 def attempted(job: Mapping[str, Any], libraries: Sequence[str] = ()) -> dict[str, Any]:
     """The result of an attempt, once its process has said which it is."""
     first, *events = said({"operation": "attempt", "arguments": {"job": job}, "hostname": None}, libraries)

@@ -14,7 +14,7 @@ import pytest
 
 from chaos.agent import attempt, descendants
 from tests.forked import forked
-from tests.loaded import attempted
+from tests.loaded import attempted, calling
 
 LEAVES_ORPHANS = """
 import os, sys, time
@@ -149,8 +149,7 @@ def test_the_environment_reaches_the_program(monkeypatch: pytest.MonkeyPatch) ->
 
 def python(code: str, deadline: float = 10.0) -> dict[str, Any]:
     """An attempt by a Python client with this text."""
-    job = {"code": code, "host": "localhost", "port": 1, "url": "", "timeout": None, "path": []}
-    return attempted({"argv": [sys.executable], "deadline": deadline, "surface": {"job": job}})
+    return attempted(calling(code, deadline))
 
 
 def test_the_report_of_a_function_and_its_own_times() -> None:

@@ -84,7 +84,6 @@ def simple() -> Setting:
     return Setting(topology.find("client-server", Path.cwd()))
 
 
-SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 NETNS_ONLY = "netns_only"
 """The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
 
@@ -144,7 +143,7 @@ def test_containers_serve_again_unless_the_lab_was_not_shown_to_be_clean() -> No
 
 
 def test_a_container_imports_a_client_s_library_once() -> None:
-    found = load(SCENARIOS / "refused/closed-port.chaos.yaml").cases
+    found = load(shipped.SCENARIOS / "refused/closed-port.chaos.yaml").cases
     todo = [case for case in found if case.adapter == "requests" and case.setting.family == "ipv4"] * 2
     with Docker() as session:
         assert [run(case, session).verdict.kind for case in todo] == ["PASS", "PASS"]

@@ -7,18 +7,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks.measure import descendants
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.backends.processes import SPARE
 from chaos.model import Setting
 from tests.deaths import lab_process
 from tests.labs import TOPOLOGY, lab, session
+from tests.loaded import calling
 
 __all__ = ["lab", "session"]
 pytestmark = pytest.mark.slow("interpreters are started")
@@ -49,22 +49,16 @@ ENDS, SOON = 5.0, 1.0
 """Seconds; an orphan would sleep for an hour."""
 
 
-def job(code: str) -> dict[str, Any]:
-    inner = {"code": code, "host": "server", "port": 8080, "url": "", "timeout": None, "path": []}
-    return {"argv": ["python3"], "deadline": 60.0, "surface": {"job": inner}}
-
-
 def said(lab: AgentLab, code: str, *libraries: str) -> str:
     """What a client of the node `client` prints."""
-    result = lab.nodes["client"].start("attempt", job=job(code), libraries=[*libraries]).next(60.0)
+    result = lab.nodes["client"].start("attempt", job=calling(code, ENDS), libraries=[*libraries]).next(2 * ENDS)
     assert (result["exit"], result["report"]["error"]) == (0, "ok"), result
     return str(result["stdout"])
 
 
 def forkservers() -> set[int]:
     """Those of this process's sessions, which are processes of their zygotes."""
-    everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {pid for pid in everyone if os.getpid() in ancestors(pid) and comm(pid) == "forkserver"}
+    return {pid for pid in descendants(os.getpid()) if comm(pid) == "forkserver"}
 
 
 def comm(pid: int) -> str:
@@ -72,15 +66,6 @@ def comm(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
-
-
-def ancestors(pid: int) -> Iterator[int]:
-    while pid > 1:
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return
-        yield pid
 
 
 def in_lab(lab: AgentLab) -> list[str]:
@@ -153,7 +138,7 @@ def test_what_a_client_leaves_is_ended_with_it_and_the_lab_s_process_serves_agai
 
 
 def test_a_client_that_is_ended_in_the_middle_is_gone(lab: AgentLab) -> None:
-    running = lab.nodes["client"].start("attempt", job=job(HANGS), libraries=[])
+    running = lab.nodes["client"].start("attempt", job=calling(HANGS, 60.0), libraries=[])
     lab.wait(lambda: in_lab(lab) == ["attempt", "lab", Path(sys.executable).name], "the client to begin", ENDS)
     running.end()
     lab.wait(lambda: in_lab(lab) == ["lab"], "the client to be gone", ENDS)

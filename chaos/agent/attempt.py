@@ -4,7 +4,7 @@ The program runs in a session of its own, with no standard input, without proxie
 messages in English. At the deadline it is killed; in every case its descendants are (see descendants.py).
 
 A job of a Python client carries `surface`: the job of surface.py, which then runs in a fork of an interpreter that has
-the client's library loaded (forkserver.py), and has forgotten all that is ours; otherwise that is a new interpreter's.
+the client's library loaded (forkserver.py), and has forgotten all that is ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from chaos.agent import descendants, kernel
+from chaos.agent import descendants, kernel, surface
 
 if TYPE_CHECKING:
     from chaos.agent.serve import Agent, Pipe
@@ -73,8 +73,6 @@ class Process(Protocol):
 
     pid: int
 
-    @property
-    def returncode(self) -> int | None: ...
     def kill(self) -> None: ...
     def wait(self) -> int: ...
 
@@ -82,8 +80,8 @@ class Process(Protocol):
 def attempt(job: Mapping[str, Any], agent: int | None = None) -> dict[str, Any]:
     """Run the program of the job to its end or its deadline.
 
-    job: `argv`, `deadline` (seconds), `directory` (ignored where there is none), and for a Python client `surface`:
-    {"job": {...}}. agent: a descriptor that can be read when nobody waits for the result any more.
+    job: `argv`, `deadline` (seconds), `directory` (ignored where there is none), and for a Python client `surface`,
+    the job of surface.py. agent: a descriptor that can be read when nobody waits for the result any more.
     Returns {"exit", "signal", "stdout", "stderr", "hung", "started_ns", "returned_ns", "report"}: exit or signal is
     None, `report` is what surface.py wrote or None; or {"missing": argv[0], "errno": name} when it could not start.
     To be called in a process of its own: it makes its caller a subreaper. What else the caller forked is left alone.
@@ -163,21 +161,21 @@ class Copy:
     """A fork of this interpreter that is the client: surface.py, with what is loaded here, and nothing of ours."""
 
     def __init__(self, job: Mapping[str, Any], ends: Sequence[int]) -> None:
-        self.returncode: int | None = None
+        self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             self._be_client(job, ends)
 
     def kill(self) -> None:
         """SIGKILL, unless it has been waited for."""
-        if self.returncode is None:
+        if self._status is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
         """Its exit status, or that of a signal below 0."""
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
 
     def _be_client(self, job: Mapping[str, Any], ends: Sequence[int]) -> NoReturn:
         try:
@@ -188,11 +186,10 @@ class Copy:
             for number, fd in enumerate((null, *ends)):
                 os.dup2(fd, number, inheritable=number < REPORT)
             os.closerange(REPORT + 1, FDS)
-            os.chdir(_directory(job) or os.getcwd())
-            from chaos.agent import surface
-
+            if (directory := _directory(job)) is not None:
+                os.chdir(directory)
             forget_ours()
-            surface.main(REPORT, json.dumps(job["surface"]["job"]))
+            surface.main(REPORT, json.dumps(job["surface"]))
         finally:
             os._exit(1)
 

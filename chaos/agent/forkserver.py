@@ -44,7 +44,7 @@ def main() -> NoReturn:
     kernel.name_process("forkserver")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's to act upon
     with _unheard():
-        for name in ("chaos.agent.attempt", "chaos.agent.surface", *libraries):
+        for name in libraries:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
     gc.collect()
@@ -113,8 +113,7 @@ def _be_child(request: Mapping[str, Any], pipe: Pipe, between: int) -> NoReturn:
     status = 1
     try:
         if request["hostname"] is not None:
-            kernel.unshare(kernel.CLONE_NEWUTS)
-            kernel.sethostname(request["hostname"])
+            kernel.own_hostname(request["hostname"])
         signal.signal(signal.SIGINT, signal.default_int_handler)
         kernel.name_process(request["operation"])
         operation = importlib.import_module(f"chaos.agent.{request['operation']}")

@@ -51,8 +51,9 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str = ""
     _checked(_libc.mount(source.encode(), target.encode(), fstype, flags, data.encode()), f"mount {kind} {target}")
 
 
-def sethostname(name: str) -> None:
-    """sethostname(2), in the caller's UTS namespace."""
+def own_hostname(name: str) -> None:
+    """sethostname(2), in a new UTS namespace of the caller's."""
+    unshare(CLONE_NEWUTS)
     _checked(_libc.sethostname(name.encode(), len(name)), "sethostname")
 
 

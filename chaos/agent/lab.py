@@ -321,8 +321,7 @@ class Place:
         self._mounts.enter(self._own)
 
     def settle(self) -> None:
-        kernel.unshare(kernel.CLONE_NEWUTS)
-        kernel.sethostname(self._name)
+        kernel.own_hostname(self._name)
 
     def doors(self) -> list[int]:
         return [self._pids, self._network, self._mounts.of(self._own)]

@@ -12,6 +12,8 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.backends.attached import Demultiplexed, descriptor
@@ -36,6 +38,12 @@ END: Final = (
 """In a container of the user's image, if it has a shell: what the operation `marked` does."""
 WRAPPED: Final = "import os, sys; os.dup2(1, 9); os.dup2(2, 1); exec(sys.argv.pop(3))"
 """A Python client by exec has no descriptor of ours for its report: that is its stdout, and its stdout is stderr."""
+
+
+@cache
+def _program() -> str:
+    """The text of surface.py: a container of the user's does not have our files."""
+    return (resources.files("chaos") / "agent" / "surface.py").read_text(encoding="utf-8")
 
 
 class Attached(Channel):
@@ -79,8 +87,8 @@ class Execution:
         self._told = job.get("surface") is not None
         self._argv = list(job["argv"])
         if self._told:
-            inner = node.taken_along(job["surface"]["job"])
-            self._argv = ["python3", "-c", WRAPPED, "9", json.dumps(inner), job["surface"]["program"]]
+            inner = node.taken_along(job["surface"])
+            self._argv = ["python3", "-c", WRAPPED, "9", json.dumps(inner), _program()]
         self._results: queue.Queue[tuple[int, bytes, bytes] | LabError] = queue.Queue()
         self._started = node.call("clock")
         threading.Thread(target=self._run, daemon=True).start()
@@ -171,8 +179,8 @@ class ImageNode(ContainerNode):
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
         if operation == "attempt" and (surface := arguments["job"].get("surface")) is not None:
-            inner = taken_along(self._api, self._container, surface["job"])
-            arguments["job"] = {**arguments["job"], "argv": ["python3"], "surface": {**surface, "job": inner}}
+            inner = taken_along(self._api, self._container, surface)
+            arguments["job"] = {**arguments["job"], "surface": inner}
         return super().start(operation, **arguments)
 
 

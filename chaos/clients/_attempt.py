@@ -10,8 +10,6 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,7 +101,7 @@ def call_function(
         "argv": [sys.executable],
         "deadline": deadline(lab.setting, timeout),
         "directory": str(Path.cwd()),
-        "surface": {"program": _program(), "job": inner},
+        "surface": inner,
     }
     result = _attempted(lab, node, job, libraries=[*libraries])
     report = result["report"] or {}
@@ -159,8 +157,3 @@ def _exit(result: Mapping[str, Any]) -> int | None:
     """The exit status as subprocess counts it: a signal is negative."""
     status: int | None = result["exit"]
     return status if result["signal"] is None else -result["signal"]
-
-
-@cache
-def _program() -> str:
-    return (resources.files("chaos") / "agent" / "surface.py").read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
     case = case_of(options)
     name = Shared(options.backend).of(case.setting)
-    with Netns(stdin=True) if name == EMBEDDED else find(name)[1]() as backend:
+    with Netns(stdin=True) if name == EMBEDDED else find(name)() as backend:
         result = run_case(case, backend)
     sys.stdout.flush()
     _tell(result, options, name)
