@@ -14,11 +14,16 @@ from chaos.conversation import Flow, direction, flows, opener, segment
 from chaos.icmp import errno_name
 from chaos.lookup import Message
 from chaos.model import ROUTER, Outcome, Phase, Type
+from chaos.neighbours import NEIGHBOURS
 from chaos.packets import Frame, Packet
 from chaos.schedule import Schedule
 
 CLEAN = ("ok", "no-verdict")
 """Outcomes of a client that did not say it failed: nothing may be derived over them."""
+FULL = (
+    "the kernel had no room in them {count} times, and dropped packets of whatever lab; run fewer labs at once, or "
+    "raise net.ipv4.neigh.default.gc_thresh3 (of ipv6 likewise) on this host"
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Evidence:
     client, server: the nodes that dial and that listen. proxy: the Toxiproxy between them, if there is one.
     packets: the attempt's conversation (conversation.py): the client's with its target, and behind a proxy at the
         server the proxy's with the server. attempt: all packets of its window, ARP too.
-    every: the frames of all legs, for the pcapng. lost: frames that a node's capture lost, and the router's wire.
+    every: the frames of all legs, for the pcapng. lost: frames that a node's capture lost, and the router's wire; and
+        those, of whatever lab, that the host's NEIGHBOURS had no room for.
     kernel: differences of the counters, named as nstat(8) names them.
     lookups: the client's DNS messages, where names come from DNS.
     ephemeral: the client's net.ipv4.ip_local_port_range, both ends included.
@@ -93,7 +99,9 @@ class Evidence:
 def losses(lost: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Where packets were lost that no fault has dropped, and how many."""
     for node, count in lost.items():
-        if count:
+        if count and node == NEIGHBOURS:
+            yield NEIGHBOURS, FULL.format(count=count)
+        elif count:
             yield "the wire" if node == ROUTER else f"capture at {node}", f"{count} packets lost"
 
 

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
-from chaos.agent.lab import WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spec
+from chaos.agent.lab import BEHIND_WIRE, WIRE, WIRE_FAR, WIRE_TABLE, LinkSpec, RouteSpec, Spec
 from chaos.backends.fake import Fake, Operation
 from chaos.backends.netns import specify
-from chaos.byhand import METRIC, commands, etc, inside, namespace, route, sysctls
+from chaos.byhand import commands, etc, inside, namespace, route, sysctls
 from chaos.incontainers import Containers
 from chaos.scenario import Case
 
@@ -159,12 +159,12 @@ def _wire(spec: Spec, rtt: float) -> list[str]:
     lines.append(ip("link", "set", WIRE_FAR, "master", "turn"))
     lines += [line for device in ("turn", WIRE_FAR, WIRE) for line in _up(router, device)]
     lines.append(ip("link", "set", WIRE_FAR, "type", "bridge_slave", "hairpin", "on"))
-    for family in ("-6" if each == "ipv6" else "-4" for each in spec["families"]):
-        table = ["table", str(WIRE_TABLE)]
-        lines.append(
-            ip(family, "route", "add", "default", "dev", WIRE, *table, "proto", "static", "metric", str(METRIC))
-        )
-        lines += [ip(family, "rule", "add", "iif", link["hub_interface"], *table) for link in spec["links"]]
+    for family in spec["families"]:
+        option, table, behind = "-6" if family == "ipv6" else "-4", ["table", str(WIRE_TABLE)], BEHIND_WIRE[family]
+        way = ["via", behind, "dev", WIRE, "onlink"]
+        lines.append(ip(option, "route", "add", "default", *way, *table, "proto", "static"))
+        lines.append(ip(option, "neighbour", "add", behind, "dev", WIRE, "nud", "permanent"))
+        lines += [ip(option, "rule", "add", "iif", link["hub_interface"], *table) for link in spec["links"]]
     return lines
 
 

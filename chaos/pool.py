@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from chaos import neighbours
+
 if TYPE_CHECKING:
     from chaos.run import Idle
     from chaos.scenario import Case
@@ -101,11 +103,11 @@ class Pending(Generic[T]):
 class Pool(Generic[T]):
     """Runs cases in threads of its own. `work` is given a case and what to enter while it waits.
 
-    `jobs` are at work at once, in at most `labs` labs.
+    `jobs` are at work at once, in at most `labs` labs, and no more than the kernel's neighbour tables have room for.
     """
 
     def __init__(self, work: Callable[[Case, Idle], T], jobs: int | None = None, labs: int = LABS) -> None:
-        self._labs = labs
+        self._labs, self._room = labs, neighbours.room()
         self._work, self._turns = work, Turns(jobs or auto_jobs())
         self._lock = threading.Lock()
         self._shared: deque[Pending[T]] = deque()
@@ -156,8 +158,15 @@ class Pool(Generic[T]):
         if any(one.case.exclusive for one in self._running):
             return None
         if self._shared:
-            return self._shared.popleft() if len(self._running) < min(self._labs, auto_labs()) else None
+            return self._shared.popleft() if self._fits(self._shared[0].case) else None
         return self._exclusive.popleft() if self._exclusive and not self._running else None
+
+    def _fits(self, case: Case) -> bool:
+        """Whether one more lab may live; the first may always."""
+        if len(self._running) >= min(self._labs, auto_labs()):
+            return False
+        taken = sum(neighbours.of(one.case.setting) for one in self._running)
+        return not taken or taken + neighbours.of(case.setting) <= self._room
 
     def _run(self, one: Pending[T]) -> None:
         try:

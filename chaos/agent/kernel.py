@@ -154,3 +154,12 @@ def write_sysctl(name: str, value: str) -> bool:
     finally:
         os.close(fd)
     return differs
+
+
+def set_sysctl(name: str, value: str) -> None:
+    """The same, of one that there is and that is known to have another value."""
+    fd = os.open(f"/proc/sys/{name}", os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)

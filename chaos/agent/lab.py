@@ -21,11 +21,11 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn, TypedDict
 
-from chaos.agent import descendants, kernel
-from chaos.agent.netlink import Netlink
+from chaos.agent import descendants, kernel, threads
+from chaos.agent.netlink import LOOPBACK, Netlink
 from chaos.agent.serve import Agent, Host, Loop
 
 
@@ -73,9 +73,12 @@ class Spec(TypedDict):
 RUN = "/run/connect-chaos"
 NAMESPACES = (("net", kernel.CLONE_NEWNET), ("mnt", kernel.CLONE_NEWNS))
 WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
+BEHIND_WIRE = {"ipv4": "169.254.0.1", "ipv6": "fe80::2"}
+"""A neighbour whose address is known for good, so that the wire needs one for each family and not for each node."""
 OWN_TABLE = ("net/ipv4/tcp_child_ehash_entries", "1024")
-"""A new namespace's TCP connections are in a table of its own, of this size (Linux 6.1). In the host's, shared by all,
-each look at the sockets of a lab and each end of a namespace walks hundreds of thousands of buckets."""
+"""TCP connections of the namespaces that are made in this one are in tables of their own, of this size (Linux 6.1). In
+the host's, shared by all, each look at the sockets of a lab and each end of a namespace walks hundreds of thousands of
+buckets."""
 LONGEST = 1 << 18
 """Bytes of a request, which brings one descriptor."""
 
@@ -86,7 +89,7 @@ def start(status: socket.socket) -> NoReturn:
         kernel.name_process("lab")
         base = Base()
         while (asked := request(status)) is not None:
-            with Lab(*asked) as lab:
+            with Lab(*asked, base) as lab:
                 status.send(b'{"ready":true}')
                 lab.loop.run()
             base.back()
@@ -118,7 +121,9 @@ class Base:
         kernel.unshare(kernel.CLONE_NEWNS)  # one must own a namespace to come back to it
         with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        kernel.write_sysctl(*OWN_TABLE)
         self._namespaces = [(_opened(name), flag) for name, flag in NAMESPACES]
+        self.network = self._namespaces[0][0]
         self._descriptors = _descriptors()
 
     def back(self) -> None:
@@ -130,7 +135,8 @@ class Base:
 
     def is_all(self) -> bool:
         """Whether nothing is left of the lab: no child, no thread, no descriptor."""
-        return threading.active_count() == 1 and _descriptors() == self._descriptors and not descendants.any_child()
+        single = not threads.alive and threading.active_count() == 1
+        return single and _descriptors() == self._descriptors and not descendants.any_child()
 
 
 def _opened(name: str) -> int:
@@ -144,18 +150,20 @@ def _descriptors() -> list[str]:
 class Lab:
     """The namespaces of a lab, and the agents of its nodes, which serve in `loop`; all gone when it is left."""
 
-    def __init__(self, asked: bytes, fds: Sequence[int]) -> None:
+    def __init__(self, asked: bytes, fds: Sequence[int], base: Base) -> None:
         spec: Spec = json.loads(asked)
         self.loop = Loop()
         private_mounts(spec["etc"])
-        namespaces = make_namespaces(spec["nodes"])
-        build(spec, namespaces)
+        networks = make_namespaces(spec["nodes"], base.network)
+        build(spec, networks)
+        for network in networks.values():
+            network.netlink.close()
         self._mounts = Mounts()
         self._pids = _opened("pid")
-        self._places = [Place(name, network, self._mounts, self._pids) for name, network in namespaces.items()]
+        self._places = [Place(name, network.fd, self._mounts, self._pids) for name, network in networks.items()]
         (line,) = fds
         self._host = Host(line, self.loop)
-        for name, place in zip(namespaces, self._places, strict=True):
+        for name, place in zip(networks, self._places, strict=True):
             Agent(name, self._host, self.loop, place)
 
     def __enter__(self) -> Lab:
@@ -194,53 +202,57 @@ def _replace(path: str, private: str, text: str) -> None:
         kernel.mount(private, real, None, kernel.MS_BIND)
 
 
-def make_namespaces(nodes: list[NodeSpec]) -> dict[str, int]:
-    """A new network namespace for each node, configured before it has a link: {name: descriptor}.
+class Network(NamedTuple):
+    """A new network namespace: its descriptor, and what changes it."""
+
+    fd: int
+    netlink: Netlink
+
+
+def make_namespaces(nodes: list[NodeSpec], base: int) -> dict[str, Network]:
+    """A new network namespace for each node, configured before it has a link, made by one in the namespace `base`.
 
     A sysctl that had the right value in the first of them has it in all, which are made alike.
     """
-    made: dict[str, int] = {}
-    right: set[tuple[str, str]] = set()
+    made: dict[str, Network] = {}
+    differs: dict[tuple[str, str], bool] = {}
     for node in nodes:
-        kernel.write_sysctl(*OWN_TABLE)  # of the namespace that we are in, for the next
+        kernel.setns(base, kernel.CLONE_NEWNET)
         kernel.unshare(kernel.CLONE_NEWNET)
-        made[node["name"]] = _opened("net")
-        with Netlink() as netlink:
-            netlink.set_up("lo")
+        made[node["name"]] = Network(_opened("net"), Netlink(new=True))
         for name, value in node["sysctls"]:
-            if (name, value) not in right and not kernel.write_sysctl(name, value):
-                right.add((name, value))
+            if (name, value) not in differs:
+                differs[name, value] = kernel.write_sysctl(name, value)
+            elif differs[name, value]:
+                kernel.set_sysctl(name, value)
     return made
 
 
-def build(spec: Spec, namespaces: dict[str, int]) -> None:
-    """Links, addresses, the wire's device and the routes, namespace by namespace."""
-    hub = spec["wire"] or spec["bridged"]
-    if hub:
-        kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)
-        with Netlink() as netlink, netlink.together():
-            _build_hub(netlink, spec, namespaces)
+def build(spec: Spec, networks: Mapping[str, Network]) -> None:
+    """Links, addresses, the wire's device and the routes: one message to the kernel for each namespace."""
+    hub = networks[spec["wire"] or spec["bridged"] or ""]
+    kernel.setns(hub.fd, kernel.CLONE_NEWNET)
+    with hub.netlink.together():
+        _build_hub(hub.netlink, spec, networks)
     for link in spec["links"]:
-        kernel.setns(namespaces[link["node"]], kernel.CLONE_NEWNET)
-        with Netlink() as netlink, netlink.together():
+        netlink = networks[link["node"]].netlink
+        with netlink.together():
             _build_node(netlink, link, [route for route in spec["routes"] if route["node"] == link["node"]])
-    if hub:
-        kernel.setns(namespaces[hub], kernel.CLONE_NEWNET)
-        with Netlink() as netlink:
-            for link in spec["links"]:
-                netlink.await_carrier(link["hub_interface"])
+    hub.netlink.await_carriers([link["hub_interface"] for link in spec["links"]])
 
 
-def _build_hub(netlink: Netlink, spec: Spec, namespaces: dict[str, int]) -> None:
+def _build_hub(netlink: Netlink, spec: Spec, networks: Mapping[str, Network]) -> None:
+    netlink.set_up(LOOPBACK)
     if spec["bridged"]:
         netlink.bridge("bridge0")
     for link in spec["links"]:
-        _build_hub_side(netlink, link, namespaces, bridged=spec["bridged"] is not None)
+        _build_hub_side(netlink, link, networks[link["node"]], bridged=spec["bridged"] is not None)
     if spec["wire"]:
         build_wire(netlink, [link["hub_interface"] for link in spec["links"]], spec["families"])
 
 
 def _build_node(netlink: Netlink, link: LinkSpec, routes: list[RouteSpec]) -> None:
+    netlink.set_up(LOOPBACK)
     netlink.set_up("eth0")
     for address, prefix in link["addresses"]:
         netlink.address("eth0", address, prefix)
@@ -248,9 +260,9 @@ def _build_node(netlink: Netlink, link: LinkSpec, routes: list[RouteSpec]) -> No
         netlink.route(route["destination"], route["interface"], via=route["via"])
 
 
-def _build_hub_side(netlink: Netlink, link: LinkSpec, namespaces: dict[str, int], *, bridged: bool) -> None:
+def _build_hub_side(netlink: Netlink, link: LinkSpec, there: Network, *, bridged: bool) -> None:
     name = link["hub_interface"]
-    netlink.veth(name, "eth0", namespaces[link["node"]])
+    netlink.veth(name, "eth0", there)
     if bridged:
         netlink.set_master(name, "bridge0")
         return
@@ -268,14 +280,15 @@ def build_wire(netlink: Netlink, interfaces: Sequence[str], families: Sequence[s
     by wire0 too, from an address of this very host (accept_local: no martian).
     """
     netlink.veth(WIRE, WIRE_FAR, arp=False)
-    kernel.write_sysctl(f"net/ipv4/conf/{WIRE}/accept_local", "1")
+    netlink.accept_local(WIRE)
     netlink.set_up(WIRE_FAR)
-    netlink.await_carrier(WIRE)
-    kernel.checksum_in_software(WIRE)
-    for six in (family == "ipv6" for family in families):
-        netlink.route(None, WIRE, table=WIRE_TABLE, six=six)
+    for family in families:
+        netlink.default_route(BEHIND_WIRE[family], WIRE, WIRE_TABLE)
+        netlink.permanent_neighbour(BEHIND_WIRE[family], WIRE)
         for interface in interfaces:
-            netlink.rule(interface, WIRE_TABLE, six=six)
+            netlink.rule(interface, WIRE_TABLE, six=family == "ipv6")
+    netlink.await_carriers([WIRE])
+    kernel.checksum_in_software(WIRE)
 
 
 class Mounts:

@@ -23,12 +23,14 @@ import socket
 import struct
 import threading
 import time
+from functools import partial
 from typing import Any, NoReturn
 
 from chaos.agent import diag, endpoint
 from chaos.agent.datagrams import Echo
 from chaos.agent.descriptors import take_descriptors
 from chaos.agent.serve import PATIENCE, Agent, Pipe
+from chaos.agent.threads import Thread
 
 BACK_OFF = 0.1
 """Seconds between two tries of a server whose accept(2) fails: a connection that waits makes it fail at once."""
@@ -70,7 +72,7 @@ class Listener:
         self._do, self._speaks, self._after, self._pipe = do, speaks, after, pipe
         self._accepts: list[dict[str, Any]] = []
         self._acted = 0
-        self._open: dict[socket.socket, threading.Thread] = {}
+        self._open: dict[socket.socket, Thread] = {}
         self._fillers: list[socket.socket] = []
         self._ended = False
         self._lock = threading.Lock()
@@ -82,8 +84,7 @@ class Listener:
         for _ in range(fill):
             self._fillers.append(endpoint.make(endpoint.family_of(address), "stream"))
             self._fillers[-1].connect(endpoint.name(address, port))
-        accepting = threading.Thread(target=self._accept, args=(listener,), daemon=True)
-        accepting.start()
+        accepting = Thread(lambda: self._accept(listener))
         self._pipe.write({"ready": True})
         try:
             while True:
@@ -91,7 +92,7 @@ class Listener:
         finally:
             self._end_all(listener, accepting)
 
-    def _end_all(self, listener: socket.socket, accepting: threading.Thread) -> None:
+    def _end_all(self, listener: socket.socket, accepting: Thread) -> None:
         """Leave nothing open. The socket lives as long as a thread is in accept(2), which shutdown(2) wakes."""
         with self._lock:
             self._ended = True
@@ -99,7 +100,7 @@ class Listener:
             listener.close()
             for sock in (*self._open, *self._fillers):
                 diag.forget(sock)
-        accepting.join()
+        accepting.ended()
 
     def _answer(self, question: dict[str, Any]) -> None:
         if "report" in question:
@@ -115,7 +116,7 @@ class Listener:
             for connection in gone:
                 diag.forget(connection)
         for thread in gone.values():
-            thread.join(PATIENCE)
+            thread.ended(PATIENCE)
         return len(gone)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -132,9 +133,7 @@ class Listener:
                     return
                 raise
             returned_ns = time.time_ns()
-            thread = threading.Thread(target=self._treat, args=(connection,), daemon=True)
             with self._lock:
-                self._open[connection] = thread
                 self._accepts.append(
                     {
                         "entered_ns": entered_ns,
@@ -144,7 +143,7 @@ class Listener:
                         "peer": list(peer[:2]) if isinstance(peer, tuple) else [peer, 0],
                     }
                 )
-                thread.start()
+                self._open[connection] = Thread(partial(self._treat, connection))
 
     def _fail_to_accept(self, listener: socket.socket) -> NoReturn:
         """accept(2) with no descriptor left, again and again, as servers do.

@@ -27,23 +27,25 @@ BUFFER = 1 << 14
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 18, 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 29, 30, 32
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWRULE = 28, 29, 30, 32
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
 IFLA_IFNAME, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 3, 10, 16, 18, 26, 28
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IF_OPER_UP = 6
 CARRIER, LOOK = 1.0, 0.001
 """Seconds: for a link to get its carrier, and between two looks."""
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
+IFLA_INET_CONF, IPV4_DEVCONF_ACCEPT_LOCAL = 1, 23
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 METRIC = 1024
-LOOPBACK = "lo"
+LOOPBACK, LOOPBACK_NUMBER = "lo", 1
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
-RTM_F_CLONED = 0x200
+RTM_F_CLONED, RTNH_F_ONLINK = 0x200, 0x4
 FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
-NDA_DST = 1
+NDA_DST, NUD_NOARP, NUD_PERMANENT = 1, 0x40, 0x80
 
 
 def attribute(kind: int, value: bytes | str | int) -> bytes:
@@ -89,15 +91,27 @@ def packed(address: str) -> tuple[int, bytes]:
     return family, socket.inet_pton(family, address)
 
 
-class Netlink:
-    """A netlink socket of the caller's network namespace. Kernel refusals are OSError, naming the request."""
+NO_LINK_LOCAL = attribute(socket.AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE])))
+ACCEPTS_LOCAL = attribute(socket.AF_INET, attribute(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ACCEPT_LOCAL, 1)))
+ONE_QUEUE = attribute(IFLA_NUM_TX_QUEUES, 1) + attribute(IFLA_NUM_RX_QUEUES, 1)
+"""Of a link. A veth pair has one a processor otherwise, and uses one: each end waits for RCU to give the others up, and
+has the lock of all network namespaces meanwhile (drivers/net/veth.c, veth_init_queues())."""
 
-    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+
+class Netlink:
+    """A netlink socket of the caller's network namespace. Kernel refusals are OSError, naming the request.
+
+    new: the namespace is new. This one numbers all links that are made in it, and need not ask for their numbers, so
+    that what concerns them can go along with what makes them.
+    """
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE, *, new: bool = False) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         with contextlib.suppress(OSError):  # Linux 4.20; older ones dump more than was asked for
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._sequence = 0
-        self._indexes: dict[str, int] = {}
+        self._numbers = {LOOPBACK: LOOPBACK_NUMBER} if new else {}
+        self._new = new
         self._together: list[tuple[bytes, str]] | None = None
 
     def __enter__(self) -> Netlink:
@@ -174,32 +188,38 @@ class Netlink:
                     raise OSError(number, f"netlink dump {kind}: {os.strerror(number)}")
                 yield payload
 
-    def index(self, name: str) -> int:
-        """The number of an interface. Raises OSError when there is none of this name."""
-        if name not in self._indexes:
+    def number(self, name: str) -> int:
+        """The number (index) of an interface. Raises OSError when there is none of this name."""
+        if name not in self._numbers:
             self._flush()
-            self._indexes[name] = socket.if_nametoindex(name)
-        return self._indexes[name]
+            self._numbers[name] = socket.if_nametoindex(name)
+        return self._numbers[name]
+
+    def numbered(self, name: str) -> int:
+        """The number that a link gets which is about to be made; 0: which the kernel chooses."""
+        return self._numbers.setdefault(name, len(self._numbers) + 1) if self._new else 0
 
     # -- links
 
-    def veth(self, name: str, peer: str, peer_ns: int | None = None, *, arp: bool = True) -> None:
-        """Create a veth pair, the peer in place in the namespace of `peer_ns`; this end is up, the peer is not.
+    def veth(self, name: str, peer: str, there: tuple[int, Netlink] | None = None, *, arp: bool = True) -> None:
+        """Create a veth pair, the peer in place `there`: in another namespace, by its descriptor and its Netlink. This
+        end is up, the peer is not.
 
         veth_open() wants both ends (drivers/net/veth.c), so a pair cannot be created up.
         """
-        far = _ifinfo(0, 0, 0) + attribute(IFLA_IFNAME, peer)
-        if peer_ns is not None:
-            far += attribute(IFLA_NET_NS_FD, peer_ns)
+        number = (there[1] if there else self).numbered(peer)
+        far = _ifinfo(number, 0, 0) + attribute(IFLA_IFNAME, peer) + ONE_QUEUE
+        if there is not None:
+            far += attribute(IFLA_NET_NS_FD, there[0])
         info = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, far))
-        self._new_link(name, 0 if arp else IFF_NOARP, attribute(IFLA_LINKINFO, info))
+        self._new_link(name, 0 if arp else IFF_NOARP, attribute(IFLA_LINKINFO, info) + ONE_QUEUE)
 
     def bridge(self, name: str) -> None:
         """Create a bridge, up."""
         self._new_link(name, 0, attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, "bridge")))
 
     def _new_link(self, name: str, flags: int, extra: bytes) -> None:
-        body = _ifinfo(0, flags, flags) + attribute(IFLA_IFNAME, name) + extra
+        body = _ifinfo(self.numbered(name), flags, flags) + attribute(IFLA_IFNAME, name) + extra
         self.request(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, f"ip link add {name}")
         self.set_up(name)
 
@@ -208,35 +228,47 @@ class Netlink:
 
         The sysctl addr_gen_mode says the same, and spins for the lock of all namespaces (kernel.write_sysctl).
         """
-        index = self.index(name)
-        none = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
-        spec = attribute(IFLA_AF_SPEC, attribute(socket.AF_INET6, none))
+        number = self.number(name)
         if name != LOOPBACK:
-            self.request(RTM_NEWLINK, _ifinfo(index, 0, 0) + spec, what=f"ip link set {name} addrgenmode none")
-        self.request(RTM_NEWLINK, _ifinfo(index, IFF_UP, IFF_UP), what=f"ip link set {name} up")
+            self._configure(name, NO_LINK_LOCAL, "addrgenmode none")
+        self.request(RTM_NEWLINK, _ifinfo(number, IFF_UP, IFF_UP), what=f"ip link set {name} up")
 
-    def await_carrier(self, name: str) -> None:
-        """Return when the link can send; OSError (ETIMEDOUT) when it cannot within a second.
+    def accept_local(self, name: str) -> None:
+        """sysctl net.ipv4.conf.NAME.accept_local=1."""
+        self._configure(name, ACCEPTS_LOCAL, "accept_local")
+
+    def _configure(self, name: str, family: bytes, what: str) -> None:
+        body = _ifinfo(self.number(name), 0, 0) + attribute(IFLA_AF_SPEC, family)
+        self.request(RTM_NEWLINK, body, what=f"ip link set {name} {what}")
+
+    def await_carriers(self, names: Sequence[str]) -> None:
+        """Return when these links can send; OSError (ETIMEDOUT) when one cannot within a second.
 
         The end that came up before its peer is given its queue by a worker of the kernel later (net/core/link_watch.c),
         and loses until then what it should send: the first ARP request, and the next comes a second later. To ask for
         the link has the kernel do it at once (rtnl_getlink(), since Linux 6.8); an older one is asked again.
         """
         deadline = time.monotonic() + CARRIER
-        while self._state(name) != IF_OPER_UP:
+        while names := [name for name, state in self._states(names) if state != IF_OPER_UP]:
             if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, f"ip link show {name}: no carrier within {CARRIER:g} s")
+                raise TimeoutError(errno.ETIMEDOUT, f"ip link show {names[0]}: no carrier within {CARRIER:g} s")
             time.sleep(LOOK)
 
-    def _state(self, name: str) -> int:
-        """RFC 2863's operational state of a link."""
-        self._send(RTM_GETLINK, 0, _ifinfo(self.index(name), 0, 0))
-        _, payload = next(self._messages())
-        return attributes(payload[16:])[IFLA_OPERSTATE][0]
+    def _states(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        """RFC 2863's operational state of each of these links."""
+        questions = [_ifinfo(self.number(name), 0, 0) for name in names]
+        self._flush()
+        first = self._sequence + 1
+        self._socket.send(b"".join(self._message(RTM_GETLINK, 0, question) for question in questions))
+        states: list[int] = []
+        while len(states) < len(names):
+            told = parsed(self._socket.recv(BUFFER))
+            states += [attributes(link[16:])[IFLA_OPERSTATE][0] for _, sequence, link in told if sequence >= first]
+        return [*zip(names, states, strict=True)]
 
     def set_master(self, name: str, master: str) -> None:
         """ip link set NAME master MASTER."""
-        body = _ifinfo(self.index(name), 0, 0) + attribute(IFLA_MASTER, self.index(master))
+        body = _ifinfo(self.number(name), 0, 0) + attribute(IFLA_MASTER, self.number(master))
         self.request(RTM_NEWLINK, body, what=f"ip link set {name} master {master}")
 
     # -- addresses, routes, rules
@@ -244,13 +276,13 @@ class Netlink:
     def address(self, interface: str, address: str, prefix: int) -> None:
         """ip address add ADDRESS/PREFIX dev INTERFACE nodad."""
         family, raw = packed(address)
-        body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, self.index(interface))
+        body = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, self.number(interface))
         body += attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
         self.request(RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL, f"ip address add {address} dev {interface}")
 
     def flush_addresses(self, interface: str) -> None:
         """ip address flush dev INTERFACE: its connected routes, and those through it by a gateway, go too."""
-        index = self.index(interface)
+        index = self.number(interface)
         for entry in list(self.dump(RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0))):
             if struct.unpack_from("=I", entry, 4)[0] == index:
                 with contextlib.suppress(OSError):  # a secondary address goes with its primary
@@ -258,33 +290,42 @@ class Netlink:
 
     def flush_routes(self, interface: str) -> None:
         """ip route flush table main dev INTERFACE, in both families."""
-        index = struct.pack("=I", self.index(interface))
+        index = struct.pack("=I", self.number(interface))
         for family in (socket.AF_INET, socket.AF_INET6):
             for entry in list(self.dump(RTM_GETROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0))):
                 if entry[4] == RT_TABLE_MAIN and attributes(entry[12:]).get(RTA_OIF) == index:
                     with contextlib.suppress(ProcessLookupError):  # ESRCH: it went with another
                         self.request(RTM_DELROUTE, entry, what=f"ip route flush dev {interface}")
 
-    def route(
-        self, destination: str | None, interface: str, *, via: str | None = None, table: int = 0, six: bool = False
-    ) -> None:
-        """ip route add DESTINATION (one host; None: default) [via VIA] dev INTERFACE [table TABLE] metric 1024.
+    def route(self, destination: str, interface: str, *, via: str | None = None) -> None:
+        """ip route add DESTINATION (one host) [via VIA] dev INTERFACE metric 1024.
 
         The metric leaves room in front: a fault's route is added beside it and wins.
         """
-        family = packed(destination)[0] if destination else (socket.AF_INET6 if six else socket.AF_INET)
+        family, raw = packed(destination)
         scope = RT_SCOPE_UNIVERSE if via or family == socket.AF_INET6 else RT_SCOPE_LINK
-        length = len(packed(destination)[1]) * 8 if destination else 0
-        table = table or RT_TABLE_MAIN
-        body = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, RTPROT_STATIC, scope, RTN_UNICAST, 0)
-        body += attribute(RTA_OIF, self.index(interface)) + attribute(RTA_TABLE, table)
-        body += attribute(RTA_PRIORITY, METRIC)
-        if destination:
-            body += attribute(RTA_DST, packed(destination)[1])
+        body = _route(family, len(raw) * 8, RT_TABLE_MAIN, scope) + attribute(RTA_OIF, self.number(interface))
+        body += attribute(RTA_PRIORITY, METRIC) + attribute(RTA_DST, raw)
         if via:
             body += attribute(RTA_GATEWAY, packed(via)[1])
-        what = f"ip route add {destination or 'default'} dev {interface}"
-        self.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL, what)
+        self.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip route add {destination} dev {interface}")
+
+    def default_route(self, via: str, interface: str, table: int) -> None:
+        """ip route add default via VIA dev INTERFACE onlink table TABLE."""
+        family, raw = packed(via)
+        body = _route(family, 0, table, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK) + attribute(RTA_OIF, self.number(interface))
+        what = f"ip route add default via {via} dev {interface} table {table}"
+        self.request(RTM_NEWROUTE, body + attribute(RTA_GATEWAY, raw), NLM_F_CREATE | NLM_F_EXCL, what)
+
+    def permanent_neighbour(self, address: str, interface: str) -> None:
+        """ip neighbour add ADDRESS dev INTERFACE nud permanent, on a link without ARP, whose own address it gets.
+
+        One that is permanent takes no room in the table (chaos/neighbours.py).
+        """
+        family, raw = packed(address)
+        body = NEIGHBOUR.pack(family, 0, 0, self.number(interface), NUD_PERMANENT, 0, RTN_UNICAST)
+        what = f"ip neighbour add {address} dev {interface}"
+        self.request(RTM_NEWNEIGH, body + attribute(NDA_DST, raw), NLM_F_CREATE | NLM_F_EXCL, what)
 
     def flush_exceptions(self) -> None:
         """ip -6 route flush cache: forget every path MTU (and redirect) that was learnt over IPv6.
@@ -304,17 +345,21 @@ class Netlink:
         body += attribute(FRA_IIFNAME, interface) + attribute(FRA_TABLE, table)
         self.request(RTM_NEWRULE, body, NLM_F_CREATE | NLM_F_EXCL, f"ip rule add iif {interface} lookup {table}")
 
-    def flush_neighbours(self) -> None:
-        """ip neighbour flush all: forget every ARP and ND entry that can be forgotten."""
-        entries = list(self.dump(RTM_GETNEIGH, NEIGHBOUR.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0)))
+    def flush_neighbours(self, family: int) -> None:
+        """ip -4 (or -6) neighbour flush all: forget every ARP (ND) entry that can be forgotten."""
+        entries = list(self.dump(RTM_GETNEIGH, NEIGHBOUR.pack(family, 0, 0, 0, 0, 0, 0)))
         with contextlib.suppress(FileNotFoundError), self.together():  # of one the kernel was quicker
             for entry in entries:
-                family, _, _, _, state, _, _ = NEIGHBOUR.unpack_from(entry)
-                if state & 0xC0 or family not in (socket.AF_INET, socket.AF_INET6):
-                    continue  # NUD_NOARP and NUD_PERMANENT are nobody's memory
+                _, _, _, _, state, _, _ = NEIGHBOUR.unpack_from(entry)
+                if state & (NUD_NOARP | NUD_PERMANENT):
+                    continue  # nobody's memory
                 address = attributes(entry[12:]).get(NDA_DST)
                 if address is not None:
                     self.request(RTM_DELNEIGH, entry[:12] + attribute(NDA_DST, address), what="ip neighbour del")
+
+
+def _route(family: int, length: int, table: int, scope: int, flags: int = 0) -> bytes:
+    return struct.pack("=BBBBBBBBI", family, length, 0, 0, table, RTPROT_STATIC, scope, RTN_UNICAST, flags)
 
 
 def _ifinfo(index: int, flags: int, change: int) -> bytes:

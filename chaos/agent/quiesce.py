@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 
 from chaos.agent import diag
 from chaos.agent.capture import Capture
@@ -12,9 +14,9 @@ from chaos.agent.serve import Agent
 ROUTES_OF_IPV4 = "/proc/sys/net/ipv4/route/flush"
 
 
-def run(agent: Agent, *, do: str = "forget") -> int:
+def run(agent: Agent, *, do: str = "forget", families: Sequence[str] = ("ipv4", "ipv6")) -> int:
     """`forget`: have clients and servers close what they hold, silently; destroy every connection that is left
-    (TIME_WAIT and SYN_RECV too), flush neighbours and route exceptions.
+    (TIME_WAIT and SYN_RECV too), flush the neighbours and route exceptions of the lab's `families`.
 
     `look` returns how many frames this node has sent or received since it began to forget: what was destroyed may tell
     its peer, which warms neighbours again. Learnt TCP metrics are never kept: net.ipv4.tcp_no_metrics_save is set.
@@ -27,7 +29,7 @@ def run(agent: Agent, *, do: str = "forget") -> int:
     memory.mark()
     agent.release()
     agent.forget_connections()
-    memory.forget()
+    memory.forget(families)
     return 0
 
 
@@ -55,13 +57,16 @@ class Memory:
         capture.drain()
         return capture.counted
 
-    def forget(self) -> None:
-        """Destroy and flush."""
+    def forget(self, families: Sequence[str]) -> None:
+        """Destroy and flush; only what these families have, for a table of neighbours is all namespaces', and long."""
         for found in list(diag.sockets(self._sockets)):
             diag.destroy(self._sockets, found)
-        self._routes.flush_neighbours()
-        self._routes.flush_exceptions()
-        os.pwrite(self._flush, b"1", 0)  # the same over IPv4
+        if "ipv4" in families:
+            self._routes.flush_neighbours(socket.AF_INET)
+            os.pwrite(self._flush, b"1", 0)  # route exceptions
+        if "ipv6" in families:
+            self._routes.flush_neighbours(socket.AF_INET6)
+            self._routes.flush_exceptions()
 
     def close(self) -> None:
         """Let go of them."""

@@ -1,7 +1,7 @@
-"""An agent: a node's own, requests in, results and events out, one JSON object a line.
+"""An agent: a node's own, requests in, results and events out, a JSON list of them in each line.
 
-    host -> agent   {"id": 7, "node": "client", "op": "command", "args": {...}}
-    agent -> host   {"id": 7, "result": ...}  or  {"id": 7, "error": {"kind", ...}}; of an id below 0 only an error
+    host -> agent   [{"id": 7, "node": "client", "op": "command", "args": {...}}, ...]
+    agent -> host   [{"id": 7, "result": ...}, ...]  or  {"id": 7, "error": {"kind", ...}}; of an id below 0 only this
                     {"child": 7, "event": ...}  or  {"child": 7, "ended": STATUS}
 
 The agents of one process (a lab's nodes in the netns backend; a container has one) share the host's line and a loop,
@@ -19,6 +19,7 @@ import base64
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import select
@@ -26,14 +27,14 @@ import signal
 import socket
 import stat
 import sys
-import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from chaos.agent import kernel, loaded
+from chaos.agent.threads import Thread
 
 READ = 1 << 16
 """Bytes of a read; for much more than these, malloc(3) would map and unmap memory each time."""
@@ -79,7 +80,7 @@ class Lines:
     def read(self) -> list[Any] | None:
         """The messages that one read(2) completes; None at the end of the stream."""
         lines = self.lines()
-        return None if lines is None else [decoded(line.decode()) for line in lines]
+        return None if lines is None else decoded(f"[{b','.join(lines).decode()}]")
 
     def lines(self) -> list[bytes] | None:
         """The same as they are."""
@@ -154,7 +155,7 @@ and answers {"forgotten": n}."""
 class Child:
     """A child, and the agent's end of its socket pair; `body` is a process's id, or a thread, or None until it says."""
 
-    def __init__(self, number: int, body: int | threading.Thread | None, sock: socket.socket, holds: Holds) -> None:
+    def __init__(self, number: int, body: int | Thread | None, sock: socket.socket, holds: Holds) -> None:
         self.number, self.socket, self.holds = number, sock, holds
         self.lines = Lines(sock.fileno(), sock.fileno())
         self._body = body
@@ -183,9 +184,8 @@ class Child:
 
     def ends_soon(self) -> bool:
         """Whether it has ended, within PATIENCE."""
-        if isinstance(self._body, threading.Thread):
-            self._body.join(PATIENCE)
-            return not self._body.is_alive()
+        if isinstance(self._body, Thread):
+            return self._body.ended(PATIENCE)
         assert self._body is not None, "who holds connections was forked by us"
         ended = os.pidfd_open(self._body)
         try:
@@ -206,7 +206,7 @@ class Child:
             return os.waitstatus_to_exitcode(os.waitpid(self._body, 0)[1])
         if self._body is None:
             return 1  # it never was
-        self._body.join(PATIENCE)
+        self._body.ended(PATIENCE)
         return 0
 
 
@@ -256,8 +256,8 @@ class Loop:
         if not self._alarms:
             return self._epoll.poll()
         patience = min(self._alarms.values()) - time.monotonic()
-        if patience > 0:
-            select.select([self._epoll], [], [], patience)
+        if patience > 0 and not select.select([self._epoll], [], [], patience)[0]:
+            return []
         return self._epoll.poll(0)
 
     def _ring(self) -> None:
@@ -315,7 +315,7 @@ class Host:
         self.agents: dict[str, Agent] = {}
         self._lines, self._loop = HostLines(reader, writer), loop
         self._requests: deque[dict[str, Any]] = deque()
-        self._said: list[bytes] = []
+        self._said: list[Any] = []
         self.number, self.awaited = 0, 0
         """Of the request that is being done, and of one that finishes later."""
         loop.watch(reader, self._serve)
@@ -323,17 +323,21 @@ class Host:
 
     def say(self, message: Any) -> None:
         """Tell the host, in this round of the loop."""
-        self.pass_on(encoded(message).encode() + b"\n")
+        self._said.append(message)
 
-    def pass_on(self, lines: bytes) -> None:
-        """The same with whole lines as they are."""
-        self._said.append(lines)
+    def pass_on(self, messages: Iterable[bytes]) -> None:
+        """The same with messages that are JSON already."""
+        self._said += messages
 
     def _speak(self) -> None:
         if self._said:
-            said, self._said = b"".join(self._said), []
+            said, self._said = self._said, []
+            texts: list[bytes] = []
+            for ready, each in itertools.groupby(said, lambda message: isinstance(message, bytes)):
+                messages = [*each]
+                texts += messages if ready else [encoded(messages)[1:-1].encode()]
             try:
-                self._lines.pass_on(said)
+                self._lines.pass_on(b"[%b]\n" % b",".join(texts))
             except (BrokenPipeError, ConnectionResetError):
                 self._loop.end()  # the host went away, as in _serve
 
@@ -345,7 +349,7 @@ class Host:
         if requests is None:
             self._loop.end()
             return
-        self._requests += requests
+        self._requests += itertools.chain.from_iterable(requests)
         self._work()
 
     def _work(self) -> None:
@@ -448,11 +452,10 @@ class Agent:
     def thread(self, work: Callable[[Pipe], None], holds: Holds = "nothing") -> int:
         """Run `work(pipe)` in a thread, as `fork` does in a process; it stays in this node, and ends at hang-up."""
         ours, theirs = socket.socketpair()
-        body = threading.Thread(target=_in_thread, args=(work, Pipe(theirs)), daemon=True)
-        body.start()
-        return self._adopt(body, ours, holds)
+        pipe = Pipe(theirs)
+        return self._adopt(Thread(lambda: _in_thread(work, pipe)), ours, holds)
 
-    def _adopt(self, body: int | threading.Thread | None, ours: socket.socket, holds: Holds) -> int:
+    def _adopt(self, body: int | Thread | None, ours: socket.socket, holds: Holds) -> int:
         number = self._host.number
         child = self.children[number] = Child(number, body, ours, holds)
         self.watch(ours.fileno(), lambda: self._hear(child))
@@ -524,7 +527,7 @@ class Agent:
         events = [line for line in lines if not child.introduces_itself(line)]
         others = [line for line in events if wanted is None or not line.startswith(wanted)]
         if others:
-            self._host.pass_on(b"".join(b'{"child":%d,"event":%b}\n' % (child.number, line) for line in others))
+            self._host.pass_on(b'{"child":%d,"event":%b}' % (child.number, line) for line in others)
         return len(others) < len(events)
 
     def _bury(self, child: Child) -> int:

@@ -1,10 +1,11 @@
-"""The host's end of an agent: requests, results, events. The same for a namespace's socket and a container's stdio.
+"""The host's end of agents: requests, results, events. The same for a namespace's socket and a container's stdio.
 
 Not thread-safe: a lab belongs to the thread that runs it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -85,17 +86,19 @@ class Channel:
     def send_all(self, questions: Sequence[Asked], fds: Sequence[int] = ()) -> list[int]:
         """Send several requests at once, to be done one after another; returns their numbers."""
         numbers = [*range(len(self._nodes) + 1, len(self._nodes) + 1 + len(questions))]
-        self._write(b"".join(self._line(*each) for each in zip(numbers, questions, strict=True)), fds)
+        self._write(self._line(zip(numbers, questions, strict=True)), fds)
         return numbers
 
     def post(self, node: str, operation: str, arguments: Mapping[str, Any]) -> None:
         """Send a request that is answered only if it fails; whoever takes in the answer is told."""
-        self._write(self._line(-len(self._nodes) - 1, (node, operation, arguments)))
+        self._write(self._line([(-len(self._nodes) - 1, (node, operation, arguments))]))
 
-    def _line(self, number: int, question: Asked) -> bytes:
-        self.node, operation, arguments = question
-        self._nodes[abs(number)] = self.node
-        return _encoded({"id": number, "node": self.node, "op": operation, "args": arguments}).encode() + b"\n"
+    def _line(self, numbered: Iterable[tuple[int, Asked]]) -> bytes:
+        requests = []
+        for number, (node, operation, arguments) in numbered:
+            self.node = self._nodes[abs(number)] = node
+            requests.append({"id": number, "node": node, "op": operation, "args": arguments})
+        return _encoded(requests).encode() + b"\n"
 
     def _write(self, lines: bytes, fds: Sequence[int] = ()) -> None:
         data = memoryview(lines)
@@ -142,7 +145,8 @@ class Channel:
             return True
         *lines, rest = b"".join(self._rest).split(b"\n")
         self._rest = [rest]
-        failures = [failure for line in lines if (failure := self._sort(_decoded(line.decode())))]
+        told = itertools.chain.from_iterable(_decoded(f"[{b','.join(lines).decode()}]"))
+        failures = [failure for message in told if (failure := self._sort(message))]
         if failures:
             raise failures[0]
         return True

@@ -18,7 +18,7 @@ from chaos.backends.channel import AgentNode, Channel, Question, asked, everywhe
 from chaos.backends.composed import Slice
 from chaos.backends.containers import Attached, ImageNode, ProductNode
 from chaos.backends.lab import AgentLab
-from chaos.backends.netns import COMMON, FORWARDING, LINK_LOCAL, TIMING
+from chaos.backends.netns import COMMON, END, FORWARDING, LINK_LOCAL, TIMING, sysctls
 from chaos.errors import LabError
 from chaos.model import FAMILIES, RESOLVER, ROUTER, Addresses, Family, Setting
 from chaos.model import Source as NameSource
@@ -38,7 +38,7 @@ _CONF = (
 )
 ETH0: Final = [(f"net/{version}/conf/eth0/{name}", value) for version, name, value in _CONF]
 """The device is there before we are, so that conf/default comes too late for it."""
-HOST: Final = [("net/ipv4/ip_forward", "0"), ("net/ipv6/conf/all/forwarding", "0")]
+HOST: Final = [*END, ("net/ipv6/conf/all/forwarding", "0")]
 """Docker lets every container forward."""
 TIMED: Final = sorted({name for values in TIMING.values() for name, _ in values})
 """What a lab's timing is made of."""
@@ -162,7 +162,7 @@ class Group:
 
     def _joining(self, name: str) -> dict[str, Any]:
         at_router = name == ROUTER
-        sysctls = (FORWARDING if at_router else HOST) + COMMON + ETH0
+        own_sysctls = sysctls(FORWARDING, FAMILIES) if at_router else HOST
         own: list[tuple[str, int]] = [(LINK_LOCAL, 64)] if at_router else []
         routes: list[tuple[str, str | None]] = []
         families: tuple[tuple[Family, int], ...] = (("ipv4", 32), ("ipv6", 128))
@@ -170,7 +170,8 @@ class Group:
             host, more = self._links(name, family)
             own.append((host, length))
             routes += more
-        return {"sysctls": sysctls, "addresses": own, "routes": routes, "wire": at_router}
+        in_all = sysctls(COMMON, FAMILIES) + ETH0
+        return {"sysctls": own_sysctls + in_all, "addresses": own, "routes": routes, "wire": at_router}
 
     def _links(self, name: str, family: Family) -> tuple[str, list[tuple[str, str | None]]]:
         """A node's address in one family, and its host routes: to the router, and through it to all else."""

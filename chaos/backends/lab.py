@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from chaos import neighbours
 from chaos.backends import names as naming
 from chaos.backends.channel import NOTHING, AgentNode, ChildOf, Question, Questions, asked, everywhere, until
 from chaos.backends.proxy import AgentProxy
@@ -14,6 +15,7 @@ from chaos.backends.relay import DRAIN, LOST, Relay, RelayRule
 from chaos.backends.resolver import AgentResolver
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Setting
+from chaos.neighbours import NEIGHBOURS
 from chaos.packets import Frame, Packet, decode
 from chaos.requires import Answers
 from chaos.schedule import SECOND
@@ -97,7 +99,8 @@ class AgentLab:
         self._wire: Relay | None = None
         self._frames: dict[str, list[Frame]] = {name: [] for name in self.captured}
         self._mark: dict[str, int] = dict.fromkeys(self.captured, 0)
-        self.lost: dict[str, int] = dict.fromkeys(self.captured, 0)
+        self._lost: dict[str, int] = dict.fromkeys(self.captured, 0)
+        self._overflows = neighbours.overflows(setting.families)
         self.at_hold: Callable[[], None] = lambda: None
         self.answers = Answers()
         self.recovered = False
@@ -108,6 +111,11 @@ class AgentLab:
     def captured(self) -> list[str]:
         """The nodes with a capture: every one but the router, whose wire they all see."""
         return [name for name in self.nodes if name != ROUTER]
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Frames that no fault has dropped, as far as was read: by node, and those that NEIGHBOURS had no room for."""
+        return {**self._lost, NEIGHBOURS: neighbours.overflows(self.setting.families) - self._overflows}
 
     @property
     def target_address(self) -> str:
@@ -299,14 +307,14 @@ class AgentLab:
         for name in self.captured:
             self._take(name, answers[name].pop())
         if self._wire is not None:
-            self.lost[ROUTER] = answers[ROUTER].pop()
+            self._lost[ROUTER] = answers[ROUTER].pop()
         return answers
 
     def _take(self, name: str, seen: Mapping[str, Any]) -> None:
         self._frames[name].extend(
             Frame(time_ns, out, (raw := base64.b64decode(data)), len(raw)) for time_ns, out, data in seen["frames"]
         )
-        self.lost[name] = seen["lost"]
+        self._lost[name] = seen["lost"]
 
     def frames(self) -> dict[str, tuple[Frame, ...]]:
         """Every frame of every leg, by node."""
@@ -333,7 +341,9 @@ class AgentLab:
 
     def quiesce(self) -> None:
         """Remove every trace of a leg: sockets at both ends, queues, neighbours, route exceptions."""
-        forget, look = ({name: [("quiesce", {"do": do})] for name in self.nodes} for do in ("forget", "look"))
+        forgetting: Question = ("quiesce", {"do": "forget", "families": [*self.setting.families]})
+        forget = {name: [forgetting] for name in self.nodes}
+        look: Questions = {name: [("quiesce", {"do": "look"})] for name in self.nodes}
         for _ in range(PASSES):
             moved = asked(self.nodes, self.drained, forget, self.drained, look)
             if not any(frames for (frames,) in moved.values()):

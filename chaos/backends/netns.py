@@ -48,25 +48,39 @@ LINK_LOCAL = "fe80::1"
 SWITCH = "switch"
 BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from chaos.agent.zygote import main; main()"
 
-COMMON: list[tuple[str, str]] = [
-    ("net/ipv4/icmp_ratemask", "0"),
-    ("net/ipv6/icmp/ratemask", "\n"),
-    ("net/ipv4/tcp_no_metrics_save", "1"),
-    ("net/ipv4/conf/all/rp_filter", "0"),
-    ("net/ipv4/conf/default/rp_filter", "0"),
-    ("net/ipv4/conf/all/send_redirects", "0"),
-    ("net/ipv4/conf/default/send_redirects", "0"),
-    ("net/ipv6/conf/all/disable_ipv6", "0"),
-    ("net/ipv6/conf/default/disable_ipv6", "0"),
-    ("net/ipv6/conf/default/accept_dad", "0"),
-    ("net/ipv6/conf/default/accept_ra", "0"),
-    ("net/ipv6/conf/default/keep_addr_on_down", "1"),
-]
+Sysctls = list[tuple[str, str]]
+
+COMMON: Mapping[Family, Sysctls] = {
+    "ipv4": [
+        ("net/ipv4/icmp_ratemask", "0"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/default/rp_filter", "0"),
+    ],
+    "ipv6": [
+        ("net/ipv6/icmp/ratemask", "\n"),
+        ("net/ipv6/conf/all/disable_ipv6", "0"),
+        ("net/ipv6/conf/default/disable_ipv6", "0"),
+        ("net/ipv6/conf/default/accept_dad", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv6/conf/default/keep_addr_on_down", "1"),
+    ],
+}
+"""Of every node, by the families that its lab has."""
+END: Sysctls = [("net/ipv4/ip_forward", "0"), ("net/ipv4/tcp_no_metrics_save", "1")]
+"""Of those that have connections. Where the host forwards (Docker has it do so), a new namespace does."""
+FORWARDING: Mapping[Family, Sysctls] = {
+    "ipv4": [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv4/conf/all/send_redirects", "0"),
+        ("net/ipv4/conf/default/send_redirects", "0"),
+    ],
+    "ipv6": [("net/ipv6/conf/all/forwarding", "1")],
+}
+"""Of the router."""
 AT_ONCE = 16
 """Labs that end together. The kernel holds the lock of all network namespaces while it takes some of them down, and
 whoever builds a lab waits for it: once for many is shorter than once for each."""
-FORWARDING = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]
-TIMING: Mapping[str, list[tuple[str, str]]] = {
+TIMING: Mapping[str, Sysctls] = {
     "short": [("net/ipv4/tcp_syn_retries", "1"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
     "real": [],
     "doubling": [("net/ipv4/tcp_syn_retries", "6"), ("net/ipv4/tcp_syn_linear_timeouts", "0")],
@@ -216,11 +230,11 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     """The lab to build, as data: `plan.txt` prints the same."""
     routed = setting.path == "routed"
     hub = ROUTER if routed else SWITCH
-    timing = TIMING[setting.timing]
     there = places(names)
     resolver = there[RESOLVER][setting.family] if setting.names == "dns" else None
-    nodes: list[NodeSpec] = [{"name": name, "sysctls": COMMON + timing} for name in names]
-    nodes.append({"name": hub, "sysctls": (FORWARDING if routed else []) + COMMON})
+    common = sysctls(COMMON, setting.families)
+    ends: list[NodeSpec] = [{"name": name, "sysctls": common + END + TIMING[setting.timing]} for name in names]
+    at_hub: NodeSpec = {"name": hub, "sysctls": (sysctls(FORWARDING, setting.families) if routed else []) + common}
     links: list[LinkSpec] = []
     routes: list[RouteSpec] = []
     for index, name in enumerate(names, 1):
@@ -240,7 +254,7 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     kind = {"wire": hub, "bridged": None} if routed else {"wire": None, "bridged": hub}
     etc = {"hosts": naming.hosts(setting, there, {}), **naming.etc(resolver)}
     return {
-        "nodes": nodes,
+        "nodes": [*ends, at_hub],
         "links": links,
         "routes": routes,
         "etc": etc,
@@ -248,6 +262,11 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
         "wire": kind["wire"],
         "bridged": kind["bridged"],
     }
+
+
+def sysctls(of: Mapping[Family, Sysctls], families: Sequence[Family]) -> Sysctls:
+    """Those of some families."""
+    return [sysctl for family in families for sysctl in of[family]]
 
 
 def places(names: Sequence[str]) -> naming.Places:
