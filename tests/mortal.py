@@ -16,6 +16,7 @@ from chaos.backends.netns import Netns
 from chaos.run import run
 from chaos.scenario import Case, load
 from tests.leftovers import MARK, Found, gone_after, marked
+from tests.load import busy
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 FILES = (
@@ -31,12 +32,15 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Death:
-    """When a process was killed after its start, how long anything of it remained, what never went, what there was."""
+    """When a process was killed after its start, how long anything of it remained, what never went, what there was, and
+    how busy the machine was.
+    """
 
     age: float
     seconds: float
     left: Sequence[str]
     before: Found
+    busy: float
 
 
 def cases() -> list[Case]:
@@ -57,7 +61,7 @@ def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     seconds, left = gone_after(mark, before, patience)
-    return Death(age, seconds, left, before)
+    return Death(age, seconds, left, before, busy())
 
 
 def _live(todo: Sequence[Case], seed: float) -> None:
