@@ -24,7 +24,8 @@ from tests.forked import forked
 from tests.leftovers import MARK, differences, gone_after, host, left, marked
 from tests.mortal import SCENARIOS, cases, kill_one, percentile
 
-TIMES, WITHIN = 100, 0.1
+TIMES, WITHIN = 100, 0.2
+"""Kills; seconds within which 99 in a hundred have left nothing. `benchmarks/sigkill.py` holds a thousand to half of it."""
 PROGRAM = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
