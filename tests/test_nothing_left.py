@@ -25,7 +25,7 @@ from tests.leftovers import MARK, differences, gone_after, host, left, marked
 from tests.mortal import SCENARIOS, cases, kill_one, percentile
 
 TIMES, WITHIN = 100, 0.2
-"""Kills; seconds within which 99 of them have left nothing. `benchmarks/sigkill.py` holds a thousand to half of that."""
+"""Kills; seconds within which 99 of them have left nothing. `benchmarks/sigkill.py` holds a thousand to half."""
 PROGRAM = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
