@@ -77,7 +77,8 @@ class Live:
     @cached_property
     def _pool(self) -> Pool[Ended]:
         """For those that have begun; a collection needs none."""
-        return Pool(self._work, self.config.getoption("chaos_jobs"), self.backend.labs)
+        jobs, backend = self.config.getoption("chaos_jobs"), self.backend
+        return Pool(self._work, jobs, backend.labs, lambda case: backend.sharing(case.setting))
 
     def _work(self, case: Case, idle: Idle) -> Ended:
         from chaos import artifacts  # what a collection does not need

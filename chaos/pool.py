@@ -11,8 +11,8 @@ import os
 import resource
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LABS: Final = 256
 """Labs alive at once, at most."""
+WORTH: Final = 40
+"""Cases that share one lab, one after another, before one more is worth its start."""
 OF_A_LAB: Final = 2
 """File descriptors of a lab: the line to its agents, and its status."""
 SPARE: Final = 128
@@ -98,16 +100,26 @@ class Pending(Generic[T]):
     case: Case
     result: Future[T] = field(default_factory=Future)
     since: float | None = None
+    shares: Hashable = None
 
 
 class Pool(Generic[T]):
     """Runs cases in threads of its own. `work` is given a case and what to enter while it waits.
 
     `jobs` are at work at once, in at most `labs` labs, and no more than the kernel's neighbour tables have room for.
+    `sharing`: what is equal in cases that can have the same lab, which is dear, one after another; None: nothing is.
     """
 
-    def __init__(self, work: Callable[[Case, Idle], T], jobs: int | None = None, labs: int = LABS) -> None:
-        self._labs, self._room = labs, neighbours.room()
+    def __init__(
+        self,
+        work: Callable[[Case, Idle], T],
+        jobs: int | None = None,
+        labs: int = LABS,
+        sharing: Callable[[Case], Hashable] = lambda _: None,
+    ) -> None:
+        self._labs, self._room, self._sharing = labs, neighbours.room(), sharing
+        self._waiting: Counter[Hashable] = Counter()
+        self._taken = 0
         self._work, self._turns = work, Turns(jobs or auto_jobs())
         self._lock = threading.Lock()
         self._shared: deque[Pending[T]] = deque()
@@ -118,8 +130,9 @@ class Pool(Generic[T]):
 
     def start(self, cases: Iterable[Case]) -> list[Future[T]]:
         """Have these run; their results in the same order. A result is cancelled when the pool is stopped before."""
-        asked = [Pending[T](case) for case in cases]
+        asked = [Pending[T](case, shares=self._sharing(case)) for case in cases]
         with self._lock:
+            self._waiting.update(one.shares for one in asked if not one.case.exclusive)
             for one in asked:
                 (self._exclusive if one.case.exclusive else self._shared).append(one)
             self._fill()
@@ -150,6 +163,7 @@ class Pool(Generic[T]):
         """Start what may start now; the lock is held."""
         while not self._stopped and (one := self._next()) is not None:
             self._running.append(one)
+            self._taken += neighbours.of(one.case.setting)
             thread = threading.Thread(target=self._run, args=(one,), name=one.case.node_id, daemon=True)
             self._threads.add(thread)
             thread.start()
@@ -158,15 +172,26 @@ class Pool(Generic[T]):
         if any(one.case.exclusive for one in self._running):
             return None
         if self._shared:
-            return self._shared.popleft() if self._fits(self._shared[0].case) else None
+            one = next(filter(self._is_worth_it, self._shared), None)
+            if one is None or not self._fits(one.case):
+                return None
+            self._shared.remove(one)
+            self._waiting[one.shares] -= 1
+            return one
         return self._exclusive.popleft() if self._exclusive and not self._running else None
+
+    def _is_worth_it(self, one: Pending[T]) -> bool:
+        """Whether it should not rather wait for a lab that others have."""
+        if one.shares is None:
+            return True
+        labs = sum(other.shares == one.shares for other in self._running)
+        return labs * WORTH < self._waiting[one.shares] or not labs
 
     def _fits(self, case: Case) -> bool:
         """Whether one more lab may live; the first may always."""
         if len(self._running) >= min(self._labs, auto_labs()):
             return False
-        taken = sum(neighbours.of(one.case.setting) for one in self._running)
-        return not taken or taken + neighbours.of(case.setting) <= self._room
+        return not self._taken or self._taken + neighbours.of(case.setting) <= self._room
 
     def _run(self, one: Pending[T]) -> None:
         try:
@@ -183,5 +208,6 @@ class Pool(Generic[T]):
     def _done(self, one: Pending[T]) -> None:
         with self._lock:
             self._running.remove(one)
+            self._taken -= neighbours.of(one.case.setting)
             self._threads.discard(threading.current_thread())
             self._fill()

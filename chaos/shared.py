@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import threading
+from collections.abc import Hashable
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
@@ -38,6 +39,15 @@ class Session(Protocol):
     def __exit__(self, *error: Any) -> None: ...
     def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
         """A running lab for this setting."""
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A backend whose labs are dear, so that settings share them."""
+
+    @staticmethod
+    def sharing(setting: Setting) -> Hashable:
+        """What is equal in settings that can have the same lab, one after another."""
 
 
 def find(name: str) -> type[Session]:
@@ -79,6 +89,12 @@ class Shared:
     def labs(self) -> int:
         """Labs that may be alive at once: a backend whose labs are not cheap says how many."""
         return int(getattr(self._class, "labs", LABS))
+
+    def sharing(self, setting: Setting) -> Hashable:
+        """What is equal in settings that can have the same lab, one after another; None: labs are always new."""
+        if self._products is not None and needs_containers(setting):
+            return self._products.sharing(setting)
+        return self._class.sharing(setting) if issubclass(self._class, Sharing) else None
 
     def start(self, setting: Setting) -> AbstractContextManager[AgentLab]:
         """A running lab for this setting. Raises LabError when there can be none."""

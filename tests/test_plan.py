@@ -25,7 +25,9 @@ from chaos.scenario import Case, load
 from tests.source import ROOT
 
 FILES = sorted((ROOT / "scenarios").rglob("*.chaos.yaml"))
-ALONE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-s"]
+MORTAL = ["setpriv", "--pdeathsig", "KILL"]
+"""A script that waits for something would go on without us."""
+ALONE = [*MORTAL, "unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child"]
 PRIVATE = """\
 mount -t tmpfs run /run
 cp -a /etc /run/etc 2>/dev/null
@@ -131,7 +133,7 @@ def typed(case: Case, tmp_path: Path) -> tuple[Told, str, Told]:
     setup, client, undo = sections(plan(case))
     script = [PRIVATE, setup, *questions(case, tmp_path / "armed"), "{", client, "} 2>&1", undo]
     text = "\n".join([*script, *questions(case, tmp_path / "undone"), "exit 0"])
-    done = subprocess.run(ALONE, input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*ALONE, "bash", "-s"], input=text, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return told(case, tmp_path / "armed"), done.stdout, told(case, tmp_path / "undone")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
+from collections import Counter
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -140,6 +142,41 @@ def test_what_a_case_raises_is_told_to_who_asked() -> None:
     (result,) = Pool(work).start([case("broken")])
     with pytest.raises(KeyError, match="broken"):
         result.result(PATIENCE)
+
+
+def _together(cases: list[Case], sharing: dict[str, str], labs: int) -> tuple[list[str], dict[str, int]]:
+    """The order in which they begin, and how many of what they share are at work at once, at most."""
+    begun, now, most = list[str](), Counter[str](), dict[str, int]()
+    lock = threading.Lock()
+
+    def work(one: Case, idle: Idle) -> None:
+        kind = sharing[one.name]
+        with lock:
+            begun.append(one.name)
+            now[kind] += 1
+            most[kind] = max(most.get(kind, 0), now[kind])
+        with idle():
+            time.sleep(0.001)  # the others' chance to begin
+        with lock:
+            now[kind] -= 1
+
+    for result in Pool(work, 1, labs, lambda one: sharing[one.name]).start(cases):
+        result.result(PATIENCE)
+    return begun, most
+
+
+def test_what_can_share_a_lab_waits_for_it() -> None:
+    kinds = {"a1": "a", "b1": "b", "a2": "a", "c1": "c", "a3": "a"}
+    begun, most = _together([case(name) for name in kinds], kinds, 3)
+    assert most == {"a": 1, "b": 1, "c": 1}, "no lab beside one that will do"
+    assert begun[:3] == ["a1", "b1", "c1"], "and nobody waits behind those who wait for a lab"
+    assert [name for name in begun if kinds[name] == "a"] == ["a1", "a2", "a3"]
+
+
+def test_many_that_share_are_worth_one_more_lab() -> None:
+    kinds = {str(number): "a" for number in range(2 * pool.WORTH + 3)}
+    _, most = _together([case(name) for name in kinds], kinds, 8)
+    assert most == {"a": 3}, "one for each forty that still wait"
 
 
 def test_labs_are_bounded_by_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:

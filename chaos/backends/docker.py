@@ -54,8 +54,10 @@ TOLD: Final = 2.0
 class Docker:
     """A session of the docker backend: a context manager; `start` may be called from any thread."""
 
-    labs = 2 * (os.cpu_count() or 1)
-    """Labs that may be alive at once: to start one takes a second of processor."""
+    labs = max(8, 2 * (os.cpu_count() or 1))
+    """Labs that may be alive at once: to start one takes a second of processor, but most of its time it waits."""
+
+    sharing = staticmethod(kind_of)
 
     def __init__(self) -> None:
         self._run = uuid.uuid4().hex[:12]

@@ -88,7 +88,7 @@ def results(cases: list[Case], options: argparse.Namespace) -> Iterable[Told]:
         return Told(case, _turned(kept), _reasons(kept), where, kept, folder)
 
     stopping = threading.Event()
-    pool = Pool(work, _jobs(options.jobs), backend.labs)
+    pool = Pool(work, _jobs(options.jobs), backend.labs, lambda case: backend.sharing(case.setting))
     try:
         for future in pool.start(cases):
             yield _awaited(future, pool)
