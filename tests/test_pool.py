@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import threading
-import time
 from collections import Counter
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -144,10 +143,14 @@ def test_what_a_case_raises_is_told_to_who_asked() -> None:
         result.result(PATIENCE)
 
 
-def _together(cases: list[Case], sharing: dict[str, str], labs: int) -> tuple[list[str], dict[str, int]]:
-    """The order in which they begin, and how many of what they share are at work at once, at most."""
+def _together(cases: list[Case], sharing: dict[str, str], labs: int, meet: int = 1) -> tuple[list[str], dict[str, int]]:
+    """The order in which they begin, and how many of what they share are at work at once, at most.
+
+    The first of them go on when so many have met.
+    """
     begun, now, most = list[str](), Counter[str](), dict[str, int]()
-    lock = threading.Lock()
+    lock, met = threading.Lock(), threading.Barrier(meet, timeout=PATIENCE)
+    first = {one.name for one in cases[:meet]}
 
     def work(one: Case, idle: Idle) -> None:
         kind = sharing[one.name]
@@ -156,7 +159,8 @@ def _together(cases: list[Case], sharing: dict[str, str], labs: int) -> tuple[li
             now[kind] += 1
             most[kind] = max(most.get(kind, 0), now[kind])
         with idle():
-            time.sleep(0.001)  # the others' chance to begin
+            if one.name in first:
+                met.wait()
         with lock:
             now[kind] -= 1
 
@@ -167,15 +171,15 @@ def _together(cases: list[Case], sharing: dict[str, str], labs: int) -> tuple[li
 
 def test_what_can_share_a_lab_waits_for_it() -> None:
     kinds = {"a1": "a", "b1": "b", "a2": "a", "c1": "c", "a3": "a"}
-    begun, most = _together([case(name) for name in kinds], kinds, 3)
+    begun, most = _together([case(name) for name in kinds], kinds, 3, 2)
     assert most == {"a": 1, "b": 1, "c": 1}, "no lab beside one that will do"
-    assert begun[:3] == ["a1", "b1", "c1"], "and nobody waits behind those who wait for a lab"
+    assert begun.index("c1") < begun.index("a3"), "and nobody waits behind those who wait for a lab"
     assert [name for name in begun if kinds[name] == "a"] == ["a1", "a2", "a3"]
 
 
 def test_many_that_share_are_worth_one_more_lab() -> None:
     kinds = {str(number): "a" for number in range(2 * pool.WORTH + 3)}
-    _, most = _together([case(name) for name in kinds], kinds, 8)
+    _, most = _together([case(name) for name in kinds], kinds, 8, 3)
     assert most == {"a": 3}, "one for each forty that still wait"
 
 
