@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -21,8 +22,11 @@ from tests.test_nothing_left import enter_namespaces
 __all__ = ["lab", "session"]
 
 TOOLS = ["iptables", "ip6tables"]
-NOBODY = cast("Agent", None)
-"""The operation asks nothing of its agent."""
+
+
+def nobody() -> Agent:
+    """The operation asks nothing of its agent but to keep something."""
+    return cast("Agent", SimpleNamespace(state={}))
 
 
 def rule(chain: str, name: str, *matches: str) -> list[str]:
@@ -65,17 +69,20 @@ def test_exactly_these_are_deleted(lab: AgentLab, tool: str) -> None:
 
 
 @pytest.mark.parametrize("in_the_kernel", [True, False], ids=["nf_tables", "the-programs"])
-def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(in_the_kernel: bool) -> None:
+def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(
+    monkeypatch: pytest.MonkeyPatch, in_the_kernel: bool
+) -> None:
     def counted() -> list[object]:
         enter_namespaces()
+        agent = nobody()
         with Netlink() as netlink:
             netlink.set_up("lo")
         if not in_the_kernel:
-            nftables.found = lambda *_: []
-        firewall.run(NOBODY, tool="iptables", do="add", rules=RULES)
+            monkeypatch.setattr(nftables.Tables, "found", lambda *_: [])
+        firewall.run(agent, tool="iptables", do="add", rules=RULES)
         spawned.output(["bash", "-c", "echo > /dev/udp/127.0.0.1/9"])
-        counts = firewall.run(NOBODY, tool="iptables", do="count", rules=RULES)
-        firewall.run(NOBODY, tool="iptables", do="delete", rules=RULES)
+        counts = firewall.run(agent, tool="iptables", do="count", rules=RULES)
+        firewall.run(agent, tool="iptables", do="delete", rules=RULES)
         return [counts, saved("iptables")]
 
     (first, second, third), left = forked(counted)
@@ -88,8 +95,9 @@ def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(in_the_kernel
 def test_a_rule_that_iptables_refuses_is_quoted() -> None:
     def refused() -> object:
         enter_namespaces()
+        agent = nobody()
         try:
-            firewall.run(NOBODY, tool="iptables", do="add", rules=[rule("NOWHERE", "chaos-3")])
+            firewall.run(agent, tool="iptables", do="add", rules=[rule("NOWHERE", "chaos-3")])
         except OperationFailed as failed:
             return failed.error
         return None
@@ -160,10 +168,10 @@ def test_what_is_made_like_a_rule_is_what_iptables_makes_of_it(tool: str) -> Non
             [*rule, "-m", "comment", "--comment", f"{commented}-{number}"]
             for number, rule in enumerate(of_faults(tool)[table])
         ]
-        learnt = firewall.run(NOBODY, tool=tool, do="add", rules=rules, table=table, like=cast("None", like))
+        learnt = firewall.run(nobody(), tool=tool, do="add", rules=rules, table=table, like=cast("None", like))
         text = spawned.output([f"{tool}-save", "-t", table])
         lines = [line.replace(commented, "NAME") for line in text.splitlines() if line.startswith("-A")]
-        return [lines, learnt, firewall.run(NOBODY, tool=tool, do="count", rules=rules, table=table)]
+        return [lines, learnt, firewall.run(nobody(), tool=tool, do="count", rules=rules, table=table)]
 
     def by_iptables() -> list[object]:
         enter_namespaces()
@@ -203,10 +211,11 @@ def test_a_rule_made_like_another_one_counts_and_acts(lab: AgentLab) -> None:
 def test_what_cannot_be_made_like_another_one_is_left_to_iptables() -> None:
     def added() -> list[object]:
         enter_namespaces()
+        agent = nobody()
         rules = RULES[:1]
-        (known,) = cast("list[nftables.Template]", firewall.run(NOBODY, tool="iptables", do="add", rules=rules))
+        (known,) = cast("list[nftables.Template]", firewall.run(agent, tool="iptables", do="add", rules=rules))
         broken = cast("nftables.Template", {**known, "expressions": known["expressions"][:40]})
-        firewall.run(NOBODY, tool="iptables", do="add", rules=[rule("INPUT", "chaos-9", "-p", "udp")], like=[broken])
+        firewall.run(agent, tool="iptables", do="add", rules=[rule("INPUT", "chaos-9", "-p", "udp")], like=[broken])
         return [*saved("iptables")]
 
     assert forked(added) == ["chaos-1", "chaos-9"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from chaos.agent import nftables, spawned
-from chaos.agent.nftables import Template
+from chaos.agent import spawned
+from chaos.agent.nftables import Tables, Template
 from chaos.agent.serve import FAILED, Agent, OperationFailed
 
 
@@ -24,28 +24,31 @@ def run(
     where iptables keeps its rules elsewhere. `count` returns the packets that each rule has matched; it and `delete`
     ask the kernel (nftables.py), or TOOL-save and TOOL-restore in that case.
     """
+    if "nf_tables" not in agent.state:
+        agent.state["nf_tables"] = Tables()
+    tables: Tables = agent.state["nf_tables"]
     comments = [_comment(rule) for rule in rules]
     if do == "add":
-        return _added(tool, table, rules, dict(zip(comments, like, strict=True)) if like else {})
-    there = {rule.comment: rule for rule in nftables.found(tool, table, comments)}
+        return _added(tables, tool, table, rules, dict(zip(comments, like, strict=True)) if like else {})
+    there = {rule.comment: rule for rule in tables.found(tool, table, comments)}
     if do == "count":
         packets = {comment: rule.packets for comment, rule in there.items()} or _saved(tool, table)
         return [packets.get(comment, 0) for comment in comments]
     if there:
-        nftables.delete(tool, table, there.values())
+        tables.delete(tool, table, there.values())
     rest = [rule for rule in rules if _comment(rule) not in there]
     if rest:
         _restore(tool, table, "-D", rest)
     return None
 
 
-def _added(tool: str, table: str, rules: list[list[str]], like: dict[str, Template]) -> list[Template]:
+def _added(tables: Tables, tool: str, table: str, rules: list[list[str]], like: dict[str, Template]) -> list[Template]:
     if like:
         with contextlib.suppress(OSError):  # nothing is done then: it is one transaction
-            nftables.add(tool, table, like)
+            tables.add(tool, table, like)
             return []
     _restore(tool, table, "-A", rules)
-    return nftables.templates(tool, table, rules, [_comment(rule) for rule in rules])
+    return tables.templates(tool, table, rules, [_comment(rule) for rule in rules])
 
 
 def _comment(rule: list[str]) -> str:

@@ -59,76 +59,82 @@ class Template(TypedDict):
     protocol: int
 
 
-def found(tool: str, table: str, comments: Collection[str]) -> list[Rule]:
-    """Those rules of a table that have one of these comments; `tool` is iptables or ip6tables."""
-    body = _head(FAMILIES[tool]) + attribute(RULE_TABLE, table)
-    try:
-        with Netlink(NETLINK_NETFILTER) as netlink:
-            rules = [_parsed(message) for message in netlink.dump(GET_RULE, body)]
-    except OSError:
-        return []  # this kernel has no nf_tables
-    return [rule for rule in rules if rule is not None and rule.comment in comments]
-
-
-def templates(tool: str, table: str, rules: Sequence[Sequence[str]], named: Sequence[str]) -> list[Template]:
-    """Of these rules, known by their comments, what makes more of each; none of them where one was not found.
-
-    A rule's own `-p` is told to matches and targets beside the expressions, from which it does not come back.
+class Tables:
+    """The rules of the network namespace that we are in, by a socket that stays open: before one is closed, the kernel
+    destroys what was deleted, and waits for RCU, ten milliseconds or twenty (nf_tables_api.c, nft_rcv_nl_event()).
     """
-    there = {rule.comment: rule for rule in found(tool, table, named)}
-    if any(name not in there for name in named):
-        return []
-    with Netlink(NETLINK_NETFILTER) as netlink:
+
+    def __init__(self) -> None:
+        self._netlink = Netlink(NETLINK_NETFILTER)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._netlink.close()
+
+    def found(self, tool: str, table: str, comments: Collection[str]) -> list[Rule]:
+        """Those rules of a table that have one of these comments; `tool` is iptables or ip6tables."""
+        body = _head(FAMILIES[tool]) + attribute(RULE_TABLE, table)
+        try:
+            rules = [_parsed(message) for message in self._netlink.dump(GET_RULE, body)]
+        except OSError:
+            return []  # this kernel has no nf_tables
+        return [rule for rule in rules if rule is not None and rule.comment in comments]
+
+    def templates(self, tool: str, table: str, rules: Sequence[Sequence[str]], named: Sequence[str]) -> list[Template]:
+        """Of these rules, known by their comments, what makes more of each; none of them where one was not found.
+
+        A rule's own `-p` is told to matches and targets beside the expressions, from which it does not come back.
+        """
+        there = {rule.comment: rule for rule in self.found(tool, table, named)}
+        if any(name not in there for name in named):
+            return []
         chains = {}
-        for message in netlink.dump(GET_CHAIN, _head(FAMILIES[tool])):
+        for message in self._netlink.dump(GET_CHAIN, _head(FAMILIES[tool])):
             chain = attributes(message[4:])
             if _text(chain[CHAIN_TABLE]) == table:
                 kept = {name: chain[name] for name in (CHAIN_NAME, CHAIN_HOOK, CHAIN_TYPE) if name in chain}
                 chains[_text(chain[CHAIN_NAME])] = {str(name): _encoded(value) for name, value in kept.items()}
-    return [
-        {
-            "chain": chains[there[name].chain],
-            "expressions": _encoded(there[name].expressions),
-            "protocol": _protocol(rule[rule.index("-p") + 1]) if "-p" in rule else 0,
-        }
-        for name, rule in zip(named, rules, strict=True)
-    ]
+        return [
+            {
+                "chain": chains[there[name].chain],
+                "expressions": _encoded(there[name].expressions),
+                "protocol": _protocol(rule[rule.index("-p") + 1]) if "-p" in rule else 0,
+            }
+            for name, rule in zip(named, rules, strict=True)
+        ]
 
+    def add(self, tool: str, table: str, named: Mapping[str, Template]) -> None:
+        """Append a rule for each comment, in one transaction. Raises OSError."""
+        head = _head(FAMILIES[tool])
+        with self._transaction() as netlink:
+            netlink.request(NEW_TABLE, head + attribute(TABLE_NAME, table), NLM_F_CREATE, "add a table")
+            for comment, template in named.items():
+                chain = {int(name): base64.b64decode(value) for name, value in template["chain"].items()}
+                told = b"".join(attribute(name, value) for name, value in chain.items())
+                netlink.request(NEW_CHAIN, head + attribute(CHAIN_TABLE, table) + told, NLM_F_CREATE, "add a chain")
+                body = head + attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, chain[CHAIN_NAME])
+                body += attribute(RULE_EXPRESSIONS, _anew(base64.b64decode(template["expressions"]), comment))
+                compat = attribute(COMPAT_PROTOCOL, template["protocol"].to_bytes(4, "big"))
+                body += attribute(RULE_COMPAT, compat + attribute(COMPAT_FLAGS, bytes(4)))
+                netlink.request(NEW_RULE, body, NLM_F_CREATE | NLM_F_APPEND, f"add the rule {comment}")
 
-def add(tool: str, table: str, named: Mapping[str, Template]) -> None:
-    """Append a rule for each comment, in one transaction. Raises OSError."""
-    head = _head(FAMILIES[tool])
-    with _transaction() as netlink:
-        netlink.request(NEW_TABLE, head + attribute(TABLE_NAME, table), NLM_F_CREATE, "add a table")
-        for comment, template in named.items():
-            chain = {int(name): base64.b64decode(value) for name, value in template["chain"].items()}
-            told = b"".join(attribute(name, value) for name, value in chain.items())
-            netlink.request(NEW_CHAIN, head + attribute(CHAIN_TABLE, table) + told, NLM_F_CREATE, "add a chain")
-            body = head + attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, chain[CHAIN_NAME])
-            body += attribute(RULE_EXPRESSIONS, _anew(base64.b64decode(template["expressions"]), comment))
-            compat = attribute(COMPAT_PROTOCOL, template["protocol"].to_bytes(4, "big"))
-            body += attribute(RULE_COMPAT, compat + attribute(COMPAT_FLAGS, bytes(4)))
-            netlink.request(NEW_RULE, body, NLM_F_CREATE | NLM_F_APPEND, f"add the rule {comment}")
+    def delete(self, tool: str, table: str, rules: Collection[Rule]) -> None:
+        """Delete exactly these, in one transaction. Raises OSError."""
+        family = FAMILIES[tool]
+        with self._transaction() as netlink:
+            for rule in rules:
+                where = attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, rule.chain)
+                what = f"delete the rule {rule.comment}"
+                netlink.request(DELETE_RULE, _head(family) + where + attribute(RULE_HANDLE, rule.handle), what=what)
 
-
-def delete(tool: str, table: str, rules: Collection[Rule]) -> None:
-    """Delete exactly these, in one transaction. Raises OSError."""
-    family = FAMILIES[tool]
-    with _transaction() as netlink:
-        for rule in rules:
-            where = attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, rule.chain)
-            what = f"delete the rule {rule.comment}"
-            netlink.request(DELETE_RULE, _head(family) + where + attribute(RULE_HANDLE, rule.handle), what=what)
-
-
-@contextmanager
-def _transaction() -> Iterator[Netlink]:
-    """What is requested inside is done together, or none of it."""
-    edge = _head(socket.AF_UNSPEC, SUBSYSTEM)
-    with Netlink(NETLINK_NETFILTER) as netlink, netlink.together():
-        netlink.request(BATCH_BEGIN, edge)
-        yield netlink
-        netlink.request(BATCH_END, edge)
+    @contextmanager
+    def _transaction(self) -> Iterator[Netlink]:
+        """What is requested inside is done together, or none of it."""
+        edge = _head(socket.AF_UNSPEC, SUBSYSTEM)
+        with self._netlink.together():
+            self._netlink.request(BATCH_BEGIN, edge)
+            yield self._netlink
+            self._netlink.request(BATCH_END, edge)
 
 
 def _anew(expressions: bytes, comment: str) -> bytes:
