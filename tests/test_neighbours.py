@@ -72,13 +72,13 @@ def test_the_smaller_table_says_how_much_room_there_is_and_workers_share_it(
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
     thresholds = [tmp_path / "ipv4", tmp_path / "ipv6"]
     monkeypatch.setattr(neighbours, "THRESHOLDS", [str(path) for path in thresholds])
-    assert neighbours.room() == 768, "nobody says, in a network namespace that is not the first: it is Linux's own"
+    assert neighbours.room() == 870, "nobody says, in a network namespace that is not the first: it is Linux's own"
     thresholds[0].write_text("4096\n")
-    assert neighbours.room() == 3072
+    assert neighbours.room() == 3481
     thresholds[1].write_text("400\n")
-    assert neighbours.room() == 300
+    assert neighbours.room() == 340
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
-    assert neighbours.room() == 100
+    assert neighbours.room() == 113
 
 
 def test_overflows_are_counted_on_every_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
