@@ -92,6 +92,27 @@ def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(
     assert left == {}
 
 
+def test_one_socket_serves_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel waits for RCU when it closes one that has deleted something, and whoever asked for it with it."""
+
+    def opened() -> object:
+        enter_namespaces()
+        agent, sockets = nobody(), list[Netlink]()
+
+        def opening(protocol: int) -> Netlink:
+            sockets.append(Netlink(protocol))
+            return sockets[-1]
+
+        monkeypatch.setattr(nftables, "Netlink", opening)
+        for do in ("add", "count", "delete", "count"):
+            firewall.run(agent, tool="iptables", do=do, rules=RULES)
+        before = len(sockets)
+        agent.state["nf_tables"].close()
+        return [before, sockets[0]._socket.fileno()]
+
+    assert forked(opened) == [1, -1]
+
+
 def test_a_rule_that_iptables_refuses_is_quoted() -> None:
     def refused() -> object:
         enter_namespaces()
