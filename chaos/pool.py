@@ -93,7 +93,7 @@ class Turns:
                 self._free += 1
 
 
-@dataclass
+@dataclass(eq=False)
 class Pending(Generic[T]):
     """A case that was asked for. `since` is when its turn came (time.monotonic()), None until then."""
 

@@ -57,11 +57,11 @@ def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0)
         _live(todo, chance.random())
     age = chance.uniform(0, LONGEST)
     time.sleep(age)  # the random moment itself
-    before = marked(mark)
+    before, crowd = marked(mark), busy()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     seconds, left = gone_after(mark, before, patience)
-    return Death(age, seconds, left, before, busy())
+    return Death(age, seconds, left, before, max(crowd, busy()))
 
 
 def _live(todo: Sequence[Case], seed: float) -> None:

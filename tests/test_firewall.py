@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -68,17 +70,21 @@ def test_exactly_these_are_deleted(lab: AgentLab, tool: str) -> None:
     assert not any("chaos-2" in line.split() for line in left)
 
 
-@pytest.mark.parametrize("in_the_kernel", [True, False], ids=["nf_tables", "the-programs"])
-def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(
-    monkeypatch: pytest.MonkeyPatch, in_the_kernel: bool
-) -> None:
+def no_nf_tables(_protocol: int) -> Netlink:
+    raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+
+@pytest.mark.parametrize("there", ["nf_tables", "no-such-rules", "no-nf_tables"])
+def test_where_the_kernel_has_no_such_rules_the_programs_are_asked(monkeypatch: pytest.MonkeyPatch, there: str) -> None:
     def counted() -> list[object]:
         enter_namespaces()
         agent = nobody()
         with Netlink() as netlink:
             netlink.set_up("lo")
-        if not in_the_kernel:
+        if there == "no-such-rules":
             monkeypatch.setattr(nftables.Tables, "found", lambda *_: [])
+        elif there == "no-nf_tables":
+            monkeypatch.setattr(nftables, "Netlink", no_nf_tables)
         firewall.run(agent, tool="iptables", do="add", rules=RULES)
         spawned.output(["bash", "-c", "echo > /dev/udp/127.0.0.1/9"])
         counts = firewall.run(agent, tool="iptables", do="count", rules=RULES)

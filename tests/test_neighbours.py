@@ -43,7 +43,7 @@ def test_a_lab_takes_no_more_of_the_table_than_it_is_counted_for(session: Netns,
 
 
 def test_labs_that_live_at_once_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten cases, and room for three of them."""
+    """Nine cases, and room for three of them."""
     monkeypatch.setattr(neighbours, "room", lambda: 3 * neighbours.of(case("any").setting) + 1)
     together, alive, most = threading.Barrier(3, timeout=PATIENCE), set[str](), list[int]()
 

@@ -230,7 +230,7 @@ def make_namespaces(nodes: list[NodeSpec], base: int) -> dict[str, Network]:
 
 def build(spec: Spec, networks: Mapping[str, Network]) -> None:
     """Links, addresses, the wire's device and the routes: one message to the kernel for each namespace."""
-    hub = networks[spec["wire"] or spec["bridged"] or ""]
+    hub = networks[spec["links"][0]["hub"]]
     kernel.setns(hub.fd, kernel.CLONE_NEWNET)
     with hub.netlink.together():
         _build_hub(hub.netlink, spec, networks)

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 from chaos.agent.netlink import NLM_F_CREATE, Netlink, attribute, attributes, elements
@@ -64,12 +65,15 @@ class Tables:
     destroys what was deleted, and waits for RCU, ten milliseconds or twenty (nf_tables_api.c, nft_rcv_nl_event()).
     """
 
-    def __init__(self) -> None:
-        self._netlink = Netlink(NETLINK_NETFILTER)
+    @cached_property
+    def _netlink(self) -> Netlink:
+        """Raises OSError where the kernel has no such tables."""
+        return Netlink(NETLINK_NETFILTER)
 
     def close(self) -> None:
-        """Let go of it."""
-        self._netlink.close()
+        """Let go of it, if it was asked for anything."""
+        if "_netlink" in self.__dict__:
+            self._netlink.close()
 
     def found(self, tool: str, table: str, comments: Collection[str]) -> list[Rule]:
         """Those rules of a table that have one of these comments; `tool` is iptables or ip6tables."""
