@@ -1,8 +1,10 @@
 """Cases side by side: a thread for each lab, and few of them at work at once.
 
 Kernel timers are free and processors are not: a case has its turn while its lab starts, its legs run and its evidence
-is checked, and gives it away while its attempt waits. Turns go round in order, and whoever comes back from an attempt
-goes before whoever starts, so that labs end soon. A case that is `exclusive` runs when no other does.
+is checked, and gives it away while it waits. What will wait for seconds is begun before everything else, the longest
+first, so that the end of a suite is not one of them alone. Turns go round in that order, but whoever comes back from
+its attempt goes before whoever starts to be done soon, so that labs end soon. A case that is `exclusive` runs when no
+other does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from chaos import neighbours
+from chaos.schedule import GIVES_UP
 
 if TYPE_CHECKING:
     from chaos.run import Idle
@@ -29,6 +32,8 @@ LABS: Final = 256
 """Labs alive at once, at most."""
 WORTH: Final = 40
 """Cases that share one lab, one after another, before one more is worth its start."""
+LONG: Final = 1.0
+"""Seconds of an attempt that is begun before others end."""
 OF_A_LAB: Final = 2
 """File descriptors of a lab: the line to its agents, and its status."""
 SPARE: Final = 128
@@ -48,19 +53,30 @@ def auto_labs() -> int:
     return max(1, min(LABS, (limit - SPARE) // OF_A_LAB))
 
 
+def foretold(case: Case) -> float:
+    """Seconds that its attempt lasts at least, as far as the scenario says."""
+    elapsed = case.expect.elapsed
+    if elapsed == "kernel":
+        return GIVES_UP[case.setting.timing]
+    return (elapsed and elapsed.low) or 0.0
+
+
 class Turns:
-    """At most so many at work at once. First come, first served, those who come back before those who start."""
+    """At most so many at work at once. First come, first served: those who start to wait for long before those who come
+    back, and those before the others who start.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._lock = threading.Lock()
-        self._starting: deque[threading.Event] = deque()
+        self._patient: deque[threading.Event] = deque()
         self._returning: deque[threading.Event] = deque()
+        self._starting: deque[threading.Event] = deque()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Be at work."""
-        self._take(self._starting)
+    def turn(self, patient: bool = False) -> Iterator[None]:
+        """Be at work. `patient`: and idle for long."""
+        self._take(self._patient if patient else self._starting)
         try:
             yield
         finally:
@@ -86,7 +102,7 @@ class Turns:
 
     def _give(self) -> None:
         with self._lock:
-            queue = self._returning or self._starting
+            queue = self._patient or self._returning or self._starting
             if queue:
                 queue.popleft().set()
             else:
@@ -133,7 +149,7 @@ class Pool(Generic[T]):
         asked = [Pending[T](case, shares=self._sharing(case)) for case in cases]
         with self._lock:
             self._waiting.update(one.shares for one in asked if not one.case.exclusive)
-            for one in asked:
+            for one in sorted(asked, key=lambda one: -int(foretold(one.case))):
                 (self._exclusive if one.case.exclusive else self._shared).append(one)
             self._fill()
         return [one.result for one in asked]
@@ -195,7 +211,7 @@ class Pool(Generic[T]):
 
     def _run(self, one: Pending[T]) -> None:
         try:
-            with self._turns.turn():
+            with self._turns.turn(patient=foretold(one.case) >= LONG):
                 one.since = time.monotonic()
                 result = self._work(one.case, self._turns.idle)
         except BaseException as error:  # told to whoever asked, in another thread

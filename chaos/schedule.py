@@ -18,6 +18,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from chaos.model import Timing
 
 EARLY = 0.004
 """Seconds that a measured time may be short of the schedule: one jiffy at HZ=250, the rounding of two clocks."""
@@ -30,6 +34,9 @@ TICKS = 2
 
 BUSY = 0.4
 """Seconds that a client may return late from a compressed connect(): what an eighth of 3 s leaves to a `short` one."""
+
+GIVES_UP: Final[Mapping[Timing, float]] = {"short": 3.0, "compressed": 3.0, "real": 131.0, "doubling": 127.0}
+"""Seconds until an unanswered connect() returns, at most, by the setting's timing."""
 
 
 @dataclass(frozen=True)

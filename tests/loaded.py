@@ -42,7 +42,8 @@ def calling(code: str, deadline: float = 10.0) -> dict[str, Any]:
 
 def attempted(job: Mapping[str, Any], libraries: Sequence[str] = ()) -> dict[str, Any]:
     """The result of an attempt, once its process has said which it is."""
-    first, *events = said({"operation": "attempt", "arguments": {"job": job}, "hostname": None}, libraries)
+    request = {"operation": "attempt", "arguments": {"job": job}, "hostname": None}
+    first, *events = said(request | {"processors": [*os.sched_getaffinity(0)]}, libraries)
     assert list(first) == ["pid"]
     (result,) = events
     return dict(result)

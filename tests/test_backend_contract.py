@@ -111,6 +111,14 @@ def test_every_node_answers_for_itself(backend: Any, path: Any) -> None:
             assert node.call("sysctl", read=["net/ipv4/tcp_syn_retries"]).keys() == {"net/ipv4/tcp_syn_retries"}
 
 
+def test_a_lab_has_one_processor(backend: Any, lab: AgentLab) -> None:
+    """What leaves by two may be overtaken: the final ACK of a handshake by the data that follow it."""
+    kernel_of(backend)
+    argv = ["sed", "-n", "s/^Cpus_allowed_list:\\t//p", "/proc/self/status"]
+    (found,) = {node.call("command", argv=argv) for node in lab.nodes.values()}
+    assert found.strip().isdecimal()
+
+
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_addresses_are_of_the_family_and_no_two_alike(backend: Any, family: Any) -> None:
     with started(backend, family=family) as lab:

@@ -43,6 +43,12 @@ def call(target):
         time.sleep(3600)
     return True
 """
+PROCESSORS = """
+import os
+def call(target):
+    print(*os.sched_getaffinity(0))
+    return True
+"""
 IPV6 = "import urllib3.util.connection as it\ndef call(target):\n    print(it.HAS_IPV6)\n    return True"
 HANGS = "import time\ndef call(target):\n    print('hanging', flush=True)\n    time.sleep(3600)"
 ENDS, SOON = 5.0, 1.0
@@ -93,6 +99,12 @@ def test_it_has_the_modules_the_path_and_the_arguments_of_a_new_interpreter(lab:
 
 def test_urllib3_finds_ipv6_where_it_is_loaded(lab: AgentLab) -> None:
     assert said(lab, IPV6, "requests", "netrc") == "True\n"
+
+
+def test_a_client_runs_where_its_lab_does(lab: AgentLab) -> None:
+    agents = os.sched_getaffinity(lab_process(lab.nodes["client"]))
+    assert len(agents) == 1
+    assert said(lab, PROCESSORS, "netrc") == f"{min(agents)}\n"
 
 
 def test_one_serves_all_labs_of_a_session_and_one_that_has_died_is_replaced() -> None:

@@ -19,7 +19,7 @@ from chaos.backends.channel import asked
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.backends.processes import SPARE
-from chaos.model import ROUTER, Setting
+from chaos.model import ROUTER, Family, Setting
 from tests.deaths import lab_process
 from tests.forked import forked
 from tests.labs import TOPOLOGY, session
@@ -160,6 +160,38 @@ def test_whatever_is_left_is_noticed(leak: Callable[[], None]) -> None:
         return [clean, base.is_all()]
 
     assert forked(planted) == [True, False]
+
+
+def test_a_process_that_has_had_a_lab_may_run_everywhere_again() -> None:
+    def had() -> list[bool]:
+        enter_namespaces()
+        usable, base = os.sched_getaffinity(0), Base()
+        kernel.stay_on()
+        one = len(os.sched_getaffinity(0)) == 1
+        base.back()
+        return [one, os.sched_getaffinity(0) == usable]
+
+    assert forked(had) == [True, True]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_processor_is_chosen_by_a_number_of_any_size(number: int) -> None:
+    def chosen() -> tuple[list[int], list[int]]:
+        usable = sorted(os.sched_getaffinity(0))
+        kernel.stay_on(number)
+        return usable, sorted(os.sched_getaffinity(0))
+
+    usable, one = forked(chosen)
+    assert one == [usable[number % len(usable)]]
+
+
+def test_a_lab_without_ipv6_has_it_on_no_device(session: Netns) -> None:
+    argv = ["bash", "-c", "cat /proc/sys/net/ipv6/conf/[!adl]*/disable_ipv6"]
+    families: tuple[tuple[Family, str], ...] = (("ipv4", "1"), ("ipv6", "0"))
+    for family, disabled in families:
+        with session.start(Setting(TOPOLOGY, family=family)) as lab:
+            found = {name: node.call("command", argv=argv).split() for name, node in lab.nodes.items()}
+            assert {name: set(values) for name, values in found.items()} == {name: {disabled} for name in lab.nodes}
 
 
 SENDS = "import socket; s = socket.socket(2, 2); [s.sendto(b'x' * 900, ('198.18.2.2', 9)) for _ in range({})]"

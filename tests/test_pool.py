@@ -1,27 +1,34 @@
-"""The pool alone, with work that is no lab: who runs beside whom, in which order, and what stopping leaves."""
+"""The pool, most of all with work that is no lab: who runs beside whom, in which order, and what stopping leaves."""
 
 from __future__ import annotations
 
 import resource
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from chaos import pool
+from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
-from chaos.model import Service, Setting, Topology
+from chaos.model import Lab, Outcome, Service, Setting, Topology
 from chaos.pool import Pool, Turns
-from chaos.run import Idle
+from chaos.ranges import Window
+from chaos.run import SLOW, Idle, run
 from chaos.scenario import Case, Expect
+from chaos.topology import find
 
 PATIENCE = 10.0
 SERVICES = {name: Service(name) for name in ("client", "server")}
 
 
-def case(name: str, *, exclusive: bool = False) -> Case:
+def case(name: str, *, exclusive: bool = False, elapsed: Window | Literal["kernel"] | None = None) -> Case:
     return Case(
         file=Path("scenarios/a/b.chaos.yaml"),
         name=name,
@@ -31,7 +38,7 @@ def case(name: str, *, exclusive: bool = False) -> Case:
         client=Socket(),
         adapter="socket",
         probe="client",
-        expect=Expect(),
+        expect=Expect(elapsed=elapsed),
         tags=(),
         xfail=None,
         exclusive=exclusive,
@@ -86,6 +93,80 @@ def test_who_comes_back_goes_before_who_starts() -> None:
     first.join(PATIENCE)
     second.join(PATIENCE)
     assert order == ["returning", "starting"]
+
+
+def test_who_starts_to_wait_for_long_goes_before_who_comes_back() -> None:
+    """One turn, which is taken while the three ask for it, the patient one last."""
+    turns, order = Turns(1), list[str]()
+    asked, answered = threading.Event(), threading.Event()
+
+    def returning() -> None:
+        with turns.turn():
+            with turns.idle():
+                asked.set()
+                answered.wait(PATIENCE)
+            order.append("returning")
+
+    def starting(name: str) -> None:
+        with turns.turn(patient=name == "patient"):
+            order.append(name)
+
+    threads = [threading.Thread(target=returning)]
+    threads += [threading.Thread(target=starting, args=(name,)) for name in ("soon done", "patient")]
+    threads[0].start()
+    assert asked.wait(PATIENCE)
+    with turns.turn():
+        answered.set()
+        until(lambda: len(turns._returning) == 1)
+        for thread in threads[1:]:
+            thread.start()
+        until(lambda: len(turns._starting) == len(turns._patient) == 1)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert order == ["patient", "returning", "soon done"]
+
+
+def test_the_longest_begin_first_and_all_else_as_it_was_asked_for() -> None:
+    begun: list[str] = []
+    asked = [
+        case("a"),
+        case("b", elapsed=Window(None, 0.5)),
+        case("three seconds", elapsed="kernel"),
+        case("c", elapsed=Window(0.2, None)),
+        case("five seconds", elapsed=Window(5.0, None)),
+        case("three more", elapsed=Window(3.2, 4.0)),
+    ]
+    results = Pool(lambda one, _: begun.append(one.name), 1, 1).start(asked)
+    for result in results:
+        result.result(PATIENCE)
+    assert begun == ["five seconds", "three seconds", "three more", "a", "b", "c"]
+
+
+@pytest.mark.slow("three legs over a slow wire")
+@pytest.mark.parametrize(("rtt", "idle_legs"), [(SLOW, 3), (SLOW / 10, 1)])
+def test_legs_over_a_slow_wire_are_no_work(rtt: float, idle_legs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three of them wait for it; over a quick one the attempt alone may."""
+    away, legs = threading.Event(), list[bool]()
+    dial = Socket.attempt
+
+    def attempt(client: Socket, lab: Lab) -> Outcome:
+        legs.append(away.is_set())
+        return dial(client, lab)
+
+    @contextmanager
+    def idle() -> Iterator[None]:
+        away.set()
+        yield
+        away.clear()
+
+    monkeypatch.setattr(Socket, "attempt", attempt)
+    healthy = case("healthy")
+    topology = find("client-server", Path.cwd())
+    setting = Setting(topology, rtt=rtt)
+    with Netns() as backend:
+        assert run(replace(healthy, setting=setting, expect=Expect(error="ok")), backend, idle).verdict.kind == "PASS"
+    assert (len(legs), sum(legs)) == (3, idle_legs)
+    assert not away.is_set()
 
 
 def until(condition: object) -> None:

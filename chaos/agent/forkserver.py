@@ -4,8 +4,8 @@ It is started and asked by chaos/agent/loaded.py, and knows no lab. A child is f
 the request, in two steps, so that in the end its parent is the init of the pid namespace, or the agent as a subreaper,
 as if that had forked it. Its first word is its pid.
 
-    agent -> forkserver   {"operation": NAME, "arguments": {...}, "hostname": NAME or null}: one message, with
-                          descriptors (SCM_RIGHTS): the child's socket, then namespaces, that of pids first
+    agent -> forkserver   {"operation": NAME, "arguments": {...}, "hostname": NAME or null, "processors": [...]}: one
+                          message, with descriptors (SCM_RIGHTS): the socket of the child, then namespaces, pids first
     child -> agent        {"pid": N}, then what `child(pipe, **arguments)` of the operation's module writes
 
 What a library does while it is loaded happens once, in a network namespace with a loopback device and nothing else
@@ -112,6 +112,7 @@ def _be_between(request: Mapping[str, Any], sock: int, namespaces: Sequence[int]
 def _be_child(request: Mapping[str, Any], pipe: Pipe, between: int) -> NoReturn:
     status = 1
     try:
+        os.sched_setaffinity(0, request["processors"])
         if request["hostname"] is not None:
             kernel.own_hostname(request["hostname"])
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,9 +19,13 @@ def run(
     addresses: list[tuple[str, int]],
     routes: list[tuple[str, str | None]],
     wire: bool,
+    processor: int,
     interface: str = "eth0",
 ) -> None:
-    """`addresses` are [address, prefix length]; `routes` are [destination, gateway or null], in order."""
+    """`addresses` are [address, prefix length]; `routes` are [destination, gateway or null], in order. `processor` is a
+    number that all nodes of the lab are given: they run on the same one (kernel.stay_on).
+    """
+    kernel.stay_on(processor)
     for name, value in sysctls:
         kernel.write_sysctl(name, value)
     with Netlink() as netlink:

@@ -72,6 +72,17 @@ def connect(fd: int, address: bytes) -> None:
     _checked(_libc.connect(fd, address, len(address)), "connect")
 
 
+def stay_on(number: int | None = None) -> None:
+    """Have this thread, and all that it starts from now on, run on one processor: the one on which it is, or of those
+    that it may use the one of this number, counted round and round.
+
+    A veth device queues what is sent by processor (net/core/dev.c, enqueue_to_backlog()), so that segments of one
+    connection that leave by two of them may overtake one another.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_libc.sched_getcpu() if number is None else usable[number % len(usable)]})
+
+
 def die_with_parent() -> None:
     """Have the kernel SIGKILL this process when the thread that forked it ends (PR_SET_PDEATHSIG)."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

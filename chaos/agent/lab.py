@@ -4,6 +4,8 @@ Everything is made in place and nothing is ever unmade: when this process (pid 1
 namespaces that it has made, the kernel takes them down, with their interfaces, routes, rules and mounts. One process
 for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
 
+All of a lab runs on one processor, so that its frames keep their order (kernel.stay_on).
+
 For the same reason a process serves one lab after another. Between two of them it is what it was when it was forked:
 back in its own namespaces, without children, threads and descriptors that it did not have then. One that is not ends,
 and whatever is left of its lab with it; the host asks for a new one.
@@ -124,11 +126,13 @@ class Base:
         kernel.write_sysctl(*OWN_TABLE)
         self._namespaces = [(_opened(name), flag) for name, flag in NAMESPACES]
         self.network = self._namespaces[0][0]
+        self._processors = os.sched_getaffinity(0)
         self._descriptors = _descriptors()
 
     def back(self) -> None:
         """Leave the lab's namespaces, which end with that, and end whatever still runs in them."""
         descendants.end()
+        os.sched_setaffinity(0, self._processors)
         kernel.unshare(kernel.CLONE_FS)  # as Mounts.enter does
         for fd, flag in self._namespaces:
             kernel.setns(fd, flag)
@@ -152,6 +156,7 @@ class Lab:
 
     def __init__(self, asked: bytes, fds: Sequence[int], base: Base) -> None:
         spec: Spec = json.loads(asked)
+        kernel.stay_on()
         self.loop = Loop()
         private_mounts(spec["etc"])
         networks = make_namespaces(spec["nodes"], base.network)

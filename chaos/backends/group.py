@@ -170,8 +170,13 @@ class Group:
             host, more = self._links(name, family)
             own.append((host, length))
             routes += more
-        in_all = sysctls(COMMON, FAMILIES) + ETH0
-        return {"sysctls": own_sysctls + in_all, "addresses": own, "routes": routes, "wire": at_router}
+        return {
+            "sysctls": own_sysctls + sysctls(COMMON, FAMILIES) + ETH0,
+            "addresses": own,
+            "routes": routes,
+            "wire": at_router,
+            "processor": self.share.number,
+        }
 
     def _links(self, name: str, family: Family) -> tuple[str, list[tuple[str, str | None]]]:
         """A node's address in one family, and its host routes: to the router, and through it to all else."""

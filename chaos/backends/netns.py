@@ -66,6 +66,8 @@ COMMON: Mapping[Family, Sysctls] = {
     ],
 }
 """Of every node, by the families that its lab has."""
+WITHOUT_IPV6: Sysctls = [("net/ipv6/conf/default/disable_ipv6", "1")]
+"""Of every node of a lab whose names lead to no such address: its devices join no groups, and say so to nobody."""
 END: Sysctls = [("net/ipv4/ip_forward", "0"), ("net/ipv4/tcp_no_metrics_save", "1")]
 """Of those that have connections. Where the host forwards (Docker has it do so), a new namespace does."""
 FORWARDING: Mapping[Family, Sysctls] = {
@@ -232,7 +234,7 @@ def specify(setting: Setting, names: Sequence[str]) -> Spec:
     hub = ROUTER if routed else SWITCH
     there = places(names)
     resolver = there[RESOLVER][setting.family] if setting.names == "dns" else None
-    common = sysctls(COMMON, setting.families)
+    common = sysctls(COMMON, setting.families) + (WITHOUT_IPV6 if "ipv6" not in setting.families else [])
     ends: list[NodeSpec] = [{"name": name, "sysctls": common + END + TIMING[setting.timing]} for name in names]
     at_hub: NodeSpec = {"name": hub, "sysctls": (sysctls(FORWARDING, setting.families) if routed else []) + common}
     links: list[LinkSpec] = []

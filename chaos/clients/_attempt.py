@@ -16,9 +16,7 @@ from typing import Any, Final
 from chaos.clients._texts import error_named
 from chaos.errors import LabError, Problem, ScenarioError, ToolMissing
 from chaos.model import Endpoint, Lab, Outcome, Setting, Surfaced
-
-GIVES_UP: Final = {"short": 3.0, "compressed": 3.0, "real": 131.0, "doubling": 127.0}
-"""Seconds until the kernel gives up an unanswered connect(), by the setting's timing."""
+from chaos.schedule import GIVES_UP
 
 MARGIN: Final = 5.0
 """Seconds after its deadline within which a client has been killed and has been reported."""
