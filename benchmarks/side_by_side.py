@@ -51,12 +51,14 @@ def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) ->
         wall = time.monotonic() - started
         run_one.stop(lambda: None)
         processor = (session_s() - spent) / count
-    right = sum(result.verdict.kind == "PASS" for result in results)
+    wrong = [result.verdict for result in results if result.verdict.kind != "PASS"]
+    right = count - len(wrong)
+    said = "; ".join(f"{verdict.kind}: {', '.join(verdict.reasons)}" for verdict in wrong[:1])
     limit = kernel_s + count * processor / (os.cpu_count() or 1)
     name = f"{count} dropped SYNs, {case.setting.timing}"
     yield Row(f"{name}: wall", wall, "s", bar, f"{right} of {count} right; the limit is {limit:.2f} s")
     yield Row(f"{name}: processor a scenario", processor * 1000, "ms")
-    yield Row(f"{name}: wrong verdicts", count - right, "", 0)
+    yield Row(f"{name}: wrong verdicts", len(wrong), "", 0, said)
     yield Row(f"{name}: descriptors at most", watch.descriptors - at_rest, "", None, f"{watch.labs} labs at most")
     if watch.sized:
         yield Row(f"{name}: memory a lab", watch.memory / watch.sized, "MiB", None, "proportional set size")
