@@ -66,37 +66,8 @@ def test_all_wait_at_once_though_one_works_at_a_time() -> None:
     assert max(most) == 1
 
 
-def test_who_comes_back_goes_before_who_starts() -> None:
-    turns, order, answered = Turns(1), list[str](), threading.Event()
-    asked = threading.Event()
-
-    def returning() -> None:
-        with turns.turn():
-            with turns.idle():
-                asked.set()
-                answered.wait(PATIENCE)
-            order.append("returning")
-
-    def starting() -> None:
-        with turns.turn():
-            order.append("starting")
-
-    first = threading.Thread(target=returning)
-    first.start()
-    assert asked.wait(PATIENCE)
-    with turns.turn():
-        second = threading.Thread(target=starting)
-        second.start()
-        until(lambda: len(turns._starting) == 1)
-        answered.set()
-        until(lambda: len(turns._returning) == 1)
-    first.join(PATIENCE)
-    second.join(PATIENCE)
-    assert order == ["returning", "starting"]
-
-
-def test_who_starts_to_wait_for_long_goes_before_who_comes_back() -> None:
-    """One turn, which is taken while the three ask for it, the patient one last."""
+def test_who_starts_to_wait_for_long_goes_before_who_comes_back_and_he_before_who_starts() -> None:
+    """One turn, which is taken while the three ask for it: the last to have it first, the first to have it last."""
     turns, order = Turns(1), list[str]()
     asked, answered = threading.Event(), threading.Event()
 
@@ -111,17 +82,18 @@ def test_who_starts_to_wait_for_long_goes_before_who_comes_back() -> None:
         with turns.turn(patient=name == "patient"):
             order.append(name)
 
-    threads = [threading.Thread(target=returning)]
-    threads += [threading.Thread(target=starting, args=(name,)) for name in ("soon done", "patient")]
-    threads[0].start()
+    back = threading.Thread(target=returning)
+    soon, patient = (threading.Thread(target=starting, args=(name,)) for name in ("soon done", "patient"))
+    back.start()
     assert asked.wait(PATIENCE)
     with turns.turn():
+        soon.start()
+        until(lambda: len(turns._starting) == 1)
         answered.set()
         until(lambda: len(turns._returning) == 1)
-        for thread in threads[1:]:
-            thread.start()
-        until(lambda: len(turns._starting) == len(turns._patient) == 1)
-    for thread in threads:
+        patient.start()
+        until(lambda: len(turns._patient) == 1)
+    for thread in (back, soon, patient):
         thread.join(PATIENCE)
     assert order == ["patient", "returning", "soon done"]
 

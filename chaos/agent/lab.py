@@ -4,11 +4,11 @@ Everything is made in place and nothing is ever unmade: when this process (pid 1
 namespaces that it has made, the kernel takes them down, with their interfaces, routes, rules and mounts. One process
 for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
 
-All of a lab runs on one processor, so that its frames keep their order (kernel.stay_on).
-
 For the same reason a process serves one lab after another. Between two of them it is what it was when it was forked:
 back in its own namespaces, without children, threads and descriptors that it did not have then. One that is not ends,
 and whatever is left of its lab with it; the host asks for a new one.
+
+All of a lab runs on one processor, so that its frames keep their order (kernel.stay_on).
 
     host -> lab     SPEC as JSON, with a descriptor for each agent (SCM_RIGHTS)
     lab -> host     {"ready": true}, or {"error": text} and the end

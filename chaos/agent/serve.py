@@ -437,8 +437,12 @@ class Agent:
         given = [socket.socket(fileno=fd) for fd in self.handed_over()]
         server = given[0] if given else loaded.own(libraries)
         hostname, doors = (None, []) if self._home is None else (self.node, self._home.doors())
-        request: dict[str, Any] = {"operation": operation, "arguments": arguments, "hostname": hostname}
-        request["processors"] = sorted(os.sched_getaffinity(0))
+        request = {
+            "operation": operation,
+            "arguments": arguments,
+            "hostname": hostname,
+            "processors": sorted(os.sched_getaffinity(0)),
+        }
         try:
             loaded.ask(server, request, [theirs.fileno(), *doors])
         except OSError as error:
