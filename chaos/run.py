@@ -203,7 +203,7 @@ class Run:
     def attempt(self, client: Client) -> tuple[Evidence, Schedule]:
         """One attempt of a client, and what was seen of it."""
         watch = Watch(self._lab, self._case)
-        with self._idle():
+        with self._idle(), self._lab.waiting():
             outcome = client.attempt(self._lab)
             self._clock.lap("attempt")
         self._clock.lap("turn")

@@ -16,6 +16,7 @@ from chaos.scenario.language import Accepted, Expect, QueueLimit, Surfaces
 from chaos.schedule import Schedule
 from chaos.surfaced import is_type
 from tests.talk import CLIENT, SPORT, T0, TARGET, talk
+from tests.talk import ROUTER as ROUTER_ADDRESS
 
 MS = 1_000_000
 SCHEDULE = Schedule((0, 1), 3)
@@ -176,6 +177,39 @@ def test_the_kernels_syns_are_held_against_its_schedule() -> None:
         "elapsed: expected SYN 2 at 0.996s..1.175s, got 0.500s",
     )
     assert reasons(Expect(elapsed="kernel"), seen()) == ()  # its own OUTPUT took them
+
+
+def after_arp(asked: float, answered: float, *others: Packet) -> Evidence:
+    """SYNs at 9 and 1001 ms, on a machine so busy that the router's address took a while; times in ms."""
+
+    def arp(at: float, operation: str) -> Packet:
+        packet = Packet(T0 + round(at * MS), operation == "request", CLIENT, ROUTER_ADDRESS, "arp")
+        return replace(packet, operation=operation, target=ROUTER_ADDRESS)
+
+    evidence = seen("> syn @9", "> syn @1001", elapsed=2.992)
+    before = [arp(asked, "request"), arp(answered, "reply"), *others]
+    return replace(evidence, attempt={"client": (*before, *evidence.packets["client"])})
+
+
+KNOWN = talk("> syn @8.95", sport=SPORT + 1)[0]
+"""Of another connection: it would have waited, too."""
+
+
+@pytest.mark.parametrize(
+    ("evidence", "passes"),
+    [
+        (after_arp(0.5, 8.9), True),
+        (after_arp(8.8, 8.9), False),  # it did not wait for that
+        (after_arp(0.5, 1.0), False),  # nor for this, which was answered long before
+        (after_arp(0.5, 8.9, KNOWN), False),
+    ],
+)
+def test_the_kernels_clock_runs_while_a_syn_waits_for_the_routers_address(evidence: Evidence, passes: bool) -> None:
+    early = (
+        "elapsed: expected kernel (2.996s..3.425s), got 2.992s",
+        "elapsed: expected SYN 2 at 0.996s..1.175s, got 0.992s",
+    )
+    assert reasons(Expect(elapsed="kernel"), evidence) == (() if passes else early)
 
 
 def test_an_error_that_nobody_names_is_not_believed() -> None:

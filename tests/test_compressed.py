@@ -158,7 +158,7 @@ def test_only_the_namespaces_asked_for_are_touched(compression: Compression) -> 
         with Netlink() as netlink:
             netlink.set_up("lo")
         before = first_timeout()
-        with compression.of([cookie.run(Agent("test", Host(os.pipe(), loop := Loop()), loop))]):
+        with compression.of([cookie.run(Agent("test", Host(os.pipe(), loop := Loop(), loop.end), loop))]):
             during = first_timeout()
         return [before, during, first_timeout()]
 

@@ -8,17 +8,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from chaos.agent import kernel
 from chaos.agent.lab import Base
-from chaos.backends.channel import asked
+from chaos.backends import netns
+from chaos.backends.channel import asked, everywhere
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
-from chaos.backends.processes import SPARE
+from chaos.backends.processes import AWHILE, SPARE
+from chaos.errors import LabError
 from chaos.model import ROUTER, Family, Setting
 from tests.deaths import lab_process
 from tests.forked import forked
@@ -59,6 +62,80 @@ def test_labs_that_live_at_once_have_each_a_process(session: Netns) -> None:
     with session.start(Setting(TOPOLOGY)) as one, session.start(Setting(TOPOLOGY)) as other:
         assert lab_process(one.nodes["client"]) != lab_process(other.nodes["client"])
         assert not namespaces(one) & namespaces(other)
+
+
+def process_of(lab: AgentLab) -> int:
+    return lab_process(lab.nodes["client"])
+
+
+@contextmanager
+def waiting(lab: AgentLab) -> Iterator[None]:
+    """For as long as it must have waited before its process is given another lab."""
+    with lab.waiting():
+        time.sleep(AWHILE * 1.2)
+        yield
+
+
+@pytest.mark.slow("labs that wait until their process may have another one")
+def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) -> None:
+    with ExitStack() as labs:
+        one = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        with waiting(one):
+            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
+            at_work = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        assert process_of(one) == process_of(other) != process_of(at_work)
+        assert not namespaces(one) & namespaces(other)
+        assert len(cookies(one) | cookies(other)) == 6
+        one.names("client", {"server": [one.nowhere]})
+        for lab, nonce in ((one, "one"), (other, "other")) * 2:
+            sends = SENDS.format(1).replace("b'x' * 900", repr(nonce.encode() * 100))
+            lab.nodes["client"].call("command", argv=["python3", "-c", sends])
+        for lab, own, foreign in ((one, b"one" * 100, b"other"), (other, b"other" * 100, b"one" * 100)):
+            lab.read_captures()
+            seen = [frame.data for frame in lab.frames()["server"] if not frame.outgoing]
+            assert sum(own in frame for frame in seen) == 2
+            assert not any(foreign in frame for frame in seen)
+        hosts = [lab.nodes["client"].call("command", argv=["cat", "/etc/hosts"]) for lab in (one, other)]
+        assert [one.nowhere in text for text in hosts] == [True, False]
+
+
+@pytest.mark.slow("labs that wait until their process may have another one")
+def test_a_process_from_which_a_lab_has_gone_gets_no_other_before_it_rests(session: Netns) -> None:
+    with ExitStack() as labs:
+        with session.start(Setting(TOPOLOGY)) as one, waiting(one):
+            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
+            assert process_of(other) == process_of(one)
+        with waiting(other), session.start(Setting(TOPOLOGY)) as third:
+            session._bury()
+            assert process_of(third) != process_of(other)
+            assert everywhere(other.nodes, "clock").keys() == other.nodes.keys()
+
+
+@pytest.mark.slow("a lab that waits until its process may have another one")
+def test_a_lab_that_cannot_be_built_is_the_end_of_no_other(session: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    with session.start(Setting(TOPOLOGY)) as one:
+        with waiting(one), monkeypatch.context() as patch:
+            patch.setitem(netns.TEMPLATES, "ipv4", "198.18.{}.{}.5")
+            with (
+                pytest.raises(LabError, match="a lab could not be built: illegal IP address"),
+                session.start(Setting(TOPOLOGY)),
+            ):
+                pass
+        assert everywhere(one.nodes, "clock").keys() == one.nodes.keys()
+        shared = process_of(one)
+    for _ in range(SPARE + 2):
+        with session.start(Setting(TOPOLOGY)) as lab:
+            assert process_of(lab) != shared, "whatever is left of the other one is still there"
+
+
+@pytest.mark.slow("a lab that waits until its process may have another one")
+def test_a_process_that_has_died_gets_no_lab(session: Netns) -> None:
+    with pytest.raises(LabError, match="died"), session.start(Setting(TOPOLOGY)) as one:  # noqa: PT012
+        with waiting(one):
+            os.kill(process_of(one), signal.SIGKILL)
+            with session.start(Setting(TOPOLOGY)) as other:
+                assert everywhere(other.nodes, "clock").keys() == other.nodes.keys()
+        one.nodes["client"].call("clock")
 
 
 @pytest.mark.slow("labs until the first one's process comes back")
@@ -153,7 +230,8 @@ def test_whatever_is_left_is_noticed(leak: Callable[[], None]) -> None:
         enter_namespaces()
         base = Base()
         there = own()
-        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS)
+        kernel.unshare(kernel.CLONE_NEWNET)
+        os.close(base.copy_mounts())
         base.back()
         clean = base.is_all() and own() == there
         leak()

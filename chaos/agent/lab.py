@@ -4,15 +4,16 @@ Everything is made in place and nothing is ever unmade: when this process (pid 1
 namespaces that it has made, the kernel takes them down, with their interfaces, routes, rules and mounts. One process
 for all nodes: a fork of an interpreter costs more than all namespaces of a lab.
 
-For the same reason a process serves one lab after another. Between two of them it is what it was when it was forked:
-back in its own namespaces, without children, threads and descriptors that it did not have then. One that is not ends,
-and whatever is left of its lab with it; the host asks for a new one.
+For the same reason a process has several labs at a time, if the host says so (it does when all the others wait), and
+one after another. When the last has ended it is what it was when it was forked: back in its own namespaces, without
+children, threads and descriptors that it did not have then. One that is not ends, and whatever is left of its labs with
+it; the host asks for a new one.
 
 All of a lab runs on one processor, so that its frames keep their order (kernel.stay_on).
 
-    host -> lab     SPEC as JSON, with a descriptor for each agent (SCM_RIGHTS)
-    lab -> host     {"ready": true}, or {"error": text} and the end
-    lab -> host     {"rest": true}: the host has hung up on the agents, and the next lab may come
+    host -> lab     SPEC as JSON, with the host's line to its agents (SCM_RIGHTS)
+    lab -> host     {"ready": true}, or {"error": text} and, when no other lab is left, the end
+    lab -> host     {"rest": true}: the host has hung up on all agents
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypedDict
 
 from chaos.agent import descendants, kernel, threads
@@ -73,7 +74,6 @@ class Spec(TypedDict):
 
 
 RUN = "/run/connect-chaos"
-NAMESPACES = (("net", kernel.CLONE_NEWNET), ("mnt", kernel.CLONE_NEWNS))
 WIRE, WIRE_FAR, WIRE_TABLE = "wire0", "wire1", 100
 BEHIND_WIRE = {"ipv4": "169.254.0.1", "ipv6": "fe80::2"}
 """A neighbour whose address is known for good, so that the wire needs one for each family and not for each node."""
@@ -86,25 +86,30 @@ LONGEST = 1 << 18
 
 
 def start(status: socket.socket) -> NoReturn:
-    """Serve the labs that the host asks for on this socket, one after another. Never returns."""
+    """Serve the labs that the host asks for on this socket. Never returns."""
     try:
         kernel.name_process("lab")
         base = Base()
         while (asked := request(status)) is not None:
-            with Lab(*asked, base) as lab:
-                status.send(b'{"ready":true}')
-                lab.loop.run()
+            house = House(status, base)
+            house.build(*asked)
+            house.loop.run()
             base.back()
-            if not base.is_all():
+            if house.broken or not base.is_all():
                 break
             status.send(b'{"rest":true}')
     except BaseException as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{error} ({os.path.basename(where.filename)}:{where.lineno})"
-        with contextlib.suppress(OSError):  # nobody is there to hear it
-            status.send(json.dumps({"error": text}).encode())
+        tell(status, error)
     finally:
         os._exit(0)
+
+
+def tell(status: socket.socket, error: BaseException) -> None:
+    """Say what went wrong, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{error} ({os.path.basename(where.filename)}:{where.lineno})"
+    with contextlib.suppress(OSError):  # nobody is there to hear it
+        status.send(json.dumps({"error": text}).encode())
 
 
 def request(control: socket.socket) -> tuple[bytes, list[int]] | None:
@@ -124,21 +129,39 @@ class Base:
         with contextlib.suppress(PermissionError):  # a container's masked /proc forbids a new one; the old one serves
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
         kernel.write_sysctl(*OWN_TABLE)
-        self._namespaces = [(_opened(name), flag) for name, flag in NAMESPACES]
-        self.network = self._namespaces[0][0]
+        self.network, self._mounts = _opened("net"), _opened("mnt")
+        self._among = self._mounts
         self._processors = os.sched_getaffinity(0)
         self._descriptors = _descriptors()
 
     def back(self) -> None:
-        """Leave the lab's namespaces, which end with that, and end whatever still runs in them."""
+        """End whatever the labs have left running, and be no lab."""
         descendants.end()
         os.sched_setaffinity(0, self._processors)
-        kernel.unshare(kernel.CLONE_FS)  # as Mounts.enter does
-        for fd, flag in self._namespaces:
-            kernel.setns(fd, flag)
+        self.be_here()
+
+    def be_here(self) -> None:
+        """Leave a lab's namespaces, which end with that when it is over."""
+        kernel.setns(self.network, kernel.CLONE_NEWNET)
+        self.be_among(self._mounts)
+
+    def be_among(self, mounts: int) -> None:
+        """Have these mounts. A thread of ours shares our root and working directory, and whoever shares them cannot
+        change its mounts.
+        """
+        if self._among != mounts:
+            kernel.unshare(kernel.CLONE_FS)
+            kernel.setns(mounts, kernel.CLONE_NEWNS)
+            self._among = mounts
+
+    def copy_mounts(self) -> int:
+        """A copy of those that we have, which we have from now on: a descriptor, which the caller closes."""
+        kernel.unshare(kernel.CLONE_NEWNS)
+        self._among = _opened("mnt")
+        return self._among
 
     def is_all(self) -> bool:
-        """Whether nothing is left of the lab: no child, no thread, no descriptor."""
+        """Whether nothing is left of labs: no child, no thread, no descriptor."""
         single = not threads.alive and threading.active_count() == 1
         return single and _descriptors() == self._descriptors and not descendants.any_child()
 
@@ -151,48 +174,90 @@ def _descriptors() -> list[str]:
     return os.listdir("/proc/self/fd")  # the one by which it is read is the same each time
 
 
-class Lab:
-    """The namespaces of a lab, and the agents of its nodes, which serve in `loop`; all gone when it is left."""
+class House:
+    """The labs that this process has at the same time, in one loop, which ends with the last of them.
 
-    def __init__(self, asked: bytes, fds: Sequence[int], base: Base) -> None:
-        spec: Spec = json.loads(asked)
-        kernel.stay_on()
+    broken: one could not be built, and who knows what is left of it.
+    """
+
+    def __init__(self, status: socket.socket, base: Base) -> None:
         self.loop = Loop()
-        private_mounts(spec["etc"])
+        self.broken = False
+        self._status, self._base = status, base
+        self._labs: set[Lab] = set()
+        kernel.stay_on()
+        self.loop.watch(status.fileno(), self._another)
+
+    def _another(self) -> None:
+        asked = request(self._status)
+        if asked is None:
+            os._exit(0)  # the host has gone
+        self.build(*asked)
+
+    def build(self, asked: bytes, fds: Sequence[int]) -> None:
+        """Have one lab more, and tell the host that it is ready, or why not."""
+        self._base.be_here()
+        self.loop.be_in_none()
+        try:
+            self._labs.add(Lab(asked, fds, self._base, self.loop, self._leave))
+        except Exception as error:
+            tell(self._status, error)
+            self.broken = True
+            self._end_if_empty()
+        else:
+            self._status.send(b'{"ready":true}')
+
+    def _leave(self, lab: Lab) -> None:
+        self._labs.discard(lab)
+        lab.close()
+        self._base.be_here()
+        self.loop.be_in_none()
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if not self._labs:
+            self.loop.unwatch(self._status.fileno())
+            self.loop.close()
+            self.loop.end()
+
+
+class Lab:
+    """The namespaces of a lab, and the agents of its nodes; `over` is called when the host has hung up on them."""
+
+    def __init__(self, asked: bytes, fds: Sequence[int], base: Base, loop: Loop, over: Callable[[Lab], None]) -> None:
+        spec: Spec = json.loads(asked)
+        self._mounts = private_mounts(spec["etc"], base)
         networks = make_namespaces(spec["nodes"], base.network)
         build(spec, networks)
         for network in networks.values():
             network.netlink.close()
-        self._mounts = Mounts()
         self._pids = _opened("pid")
-        self._places = [Place(name, network.fd, self._mounts, self._pids) for name, network in networks.items()]
+        self._places = [Place(name, network.fd, self._mounts, self._pids, base) for name, network in networks.items()]
         (line,) = fds
-        self._host = Host(line, self.loop)
+        self._host = Host(line, loop, lambda: over(self))
         for name, place in zip(networks, self._places, strict=True):
-            Agent(name, self._host, self.loop, place)
+            Agent(name, self._host, loop, place)
 
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of all of it."""
         self._host.close()
         for place in self._places:
             place.close()
-        self._mounts.close()
+        os.close(self._mounts)
         os.close(self._pids)
-        self.loop.close()
 
 
-def private_mounts(etc: dict[str, str]) -> None:
-    """A mount namespace with a tmpfs on /run, which hides the host's name services.
+def private_mounts(etc: dict[str, str], base: Base) -> int:
+    """A mount namespace with a tmpfs on /run, which hides the host's name services; its descriptor.
 
     etc: files of /etc that say how names are looked up, by name.
     """
-    kernel.unshare(kernel.CLONE_NEWNS)
+    mounts = base.copy_mounts()
     kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64m")
     os.mkdir(RUN)
     for name, text in etc.items():
         _replace(f"/etc/{name}", f"{RUN}/{name}", text)
+    return mounts
 
 
 def _replace(path: str, private: str, text: str) -> None:
@@ -296,58 +361,27 @@ def build_wire(netlink: Netlink, interfaces: Sequence[str], families: Sequence[s
     kernel.checksum_in_software(WIRE)
 
 
-class Mounts:
-    """The mounts of a lab, and those of its nodes that have files of their own; this process is in one set of them."""
-
-    def __init__(self) -> None:
-        self._all = self._entered = _opened("mnt")
-
-    def enter(self, own: int | None) -> None:
-        """A node's own, or those of all. A thread of ours shares our root and working directory, and whoever shares
-        them cannot change its mounts.
-        """
-        wanted = self.of(own)
-        if self._entered != wanted:
-            kernel.unshare(kernel.CLONE_FS)
-            kernel.setns(wanted, kernel.CLONE_NEWNS)
-            self._entered = wanted
-
-    def copied(self) -> int:
-        """A copy of those that we are in, which we are in from now on: a descriptor, which the caller closes."""
-        kernel.unshare(kernel.CLONE_NEWNS)
-        self._entered = _opened("mnt")
-        return self._entered
-
-    def of(self, own: int | None) -> int:
-        """The descriptor of a node's own, or of those of all."""
-        return self._all if own is None else own
-
-    def close(self) -> None:
-        """Let go of them."""
-        os.close(self._all)
-
-
 class Place:
     """A node's namespaces (serve.Home): the network's, and its mounts, which are the lab's until it has its own."""
 
-    def __init__(self, name: str, network: int, mounts: Mounts, pids: int) -> None:
-        self._name, self._network, self._mounts, self._pids = name, network, mounts, pids
+    def __init__(self, name: str, network: int, mounts: int, pids: int, base: Base) -> None:
+        self._name, self._network, self._mounts, self._pids, self._base = name, network, mounts, pids, base
         self._own: int | None = None
 
     def enter(self) -> None:
         kernel.setns(self._network, kernel.CLONE_NEWNET)
-        self._mounts.enter(self._own)
+        self._base.be_among(self._mounts if self._own is None else self._own)
 
     def settle(self) -> None:
         kernel.own_hostname(self._name)
 
     def doors(self) -> list[int]:
-        return [self._pids, self._network, self._mounts.of(self._own)]
+        return [self._pids, self._network, self._mounts if self._own is None else self._own]
 
     def separate(self) -> None:
         """From now on /etc/hosts of this node, which this process is in, is its own."""
         if self._own is None:
-            self._own = self._mounts.copied()
+            self._own = self._base.copy_mounts()
             with open("/etc/hosts", encoding="ascii") as file:
                 _replace("/etc/hosts", f"{RUN}/hosts.{self._name}", file.read())
 

@@ -4,13 +4,13 @@
     agent -> host   [{"id": 7, "result": ...}, ...]  or  {"id": 7, "error": {"kind", ...}}; of an id below 0 only this
                     {"child": 7, "event": ...}  or  {"child": 7, "ended": STATUS}
 
-The agents of one process (a lab's nodes in the netns backend; a container has one) share the host's line and a loop,
-and never wait for anything else. Requests are done one after another; what is said to the host leaves when the loop has
-done all that there was to do. What takes long is plain blocking code in a child, joined to its agent by a socket pair
-of JSON lines, which the agent only passes on. A child is a thread (our listener, the socket client), or a forked
-process where it must be one (it starts programs, is stopped, limited, or loses privileges). It has the number of the
-request that started it, which has no other answer than what the child says. When the host hangs up, the agents have
-served, and their children end.
+The agents of one process (the nodes of its labs in the netns backend; a container has one) share a loop, those of a lab
+the host's line too, and never wait for anything else. Requests are done one after another; what is said to the host
+leaves when the loop has done all that there was to do. What takes long is plain blocking code in a child, joined to its
+agent by a socket pair of JSON lines, which the agent only passes on. A child is a thread (our listener, the socket
+client), or a forked process where it must be one (it starts programs, is stopped, limited, or loses privileges). It has
+the number of the request that started it, which has no other answer than what the child says. When the host hangs up,
+the agents have served, and their children end.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ class Loop:
         self._alarms: dict[Callable[[], None], float] = {}
         self._place: Home | None = None
         self._over = False
-        self.when_done: Callable[[], None] = lambda: None
-        """Called when all that was ready has been done."""
+        self.when_done: dict[int, Callable[[], None]] = {}
+        """Called when all that was ready has been done; whose they are, by the host's line."""
 
     def run(self) -> None:
         """Serve until `end`."""
@@ -249,7 +249,8 @@ class Loop:
                     callback()
             if self._alarms:
                 self._ring()
-            self.when_done()
+            for callback in [*self.when_done.values()]:
+                callback()
 
     def _wait(self) -> list[tuple[int, int]]:
         """What is ready, or nothing when it is time for an alarm: epoll_wait(2) counts milliseconds, select(2) less."""
@@ -283,6 +284,10 @@ class Loop:
             place.enter()
             self._place = place
 
+    def be_in_none(self) -> None:
+        """This process has left the namespaces of all nodes, by itself."""
+        self._place = None
+
     def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Call back when the descriptor can be read."""
         self._callbacks[fd] = callback
@@ -305,13 +310,14 @@ class Loop:
 
 
 class Host:
-    """The host's line of a process: requests to the agents of its nodes, and what these say.
+    """A host's line: requests to the agents of its nodes, and what these say; `gone` is called when it hangs up.
 
     An operation may finish `later`: those that were asked for after it are begun when it has.
     """
 
-    def __init__(self, fd: int | tuple[int, int], loop: Loop) -> None:
+    def __init__(self, fd: int | tuple[int, int], loop: Loop, gone: Callable[[], None]) -> None:
         reader, writer = fd if isinstance(fd, tuple) else (fd, fd)
+        self._gone = gone
         self.agents: dict[str, Agent] = {}
         self._lines, self._loop = HostLines(reader, writer), loop
         self._requests: deque[dict[str, Any]] = deque()
@@ -319,7 +325,7 @@ class Host:
         self.number, self.awaited = 0, 0
         """Of the request that is being done, and of one that finishes later."""
         loop.watch(reader, self._serve)
-        loop.when_done = self._speak
+        loop.when_done[reader] = self._speak
 
     def say(self, message: Any) -> None:
         """Tell the host, in this round of the loop."""
@@ -339,7 +345,7 @@ class Host:
             try:
                 self._lines.pass_on(b"[%b]\n" % b",".join(texts))
             except (BrokenPipeError, ConnectionResetError):
-                self._loop.end()  # the host went away, as in _serve
+                self._gone()  # as in _serve
 
     def _serve(self) -> None:
         try:
@@ -347,7 +353,7 @@ class Host:
         except ConnectionResetError:
             requests = None
         if requests is None:
-            self._loop.end()
+            self._gone()
             return
         self._requests += itertools.chain.from_iterable(requests)
         self._work()
@@ -380,6 +386,7 @@ class Host:
         """Have all agents reset, and hang up."""
         for agent in self.agents.values():
             agent.reset()
+        del self._loop.when_done[self._lines.reader]
         self._loop.unwatch(self._lines.reader)
         self._lines.close()
 
@@ -616,7 +623,7 @@ def main(node: str = "node") -> None:
     os.dup2(null, 0)
     os.dup2(2, 1)
     loop = Loop()
-    host = Host((reader, writer), loop)
+    host = Host((reader, writer), loop, loop.end)
     Agent(node, host, loop)
     loop.run()
     host.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from chaos.backends.netns import Netns
 
 if TYPE_CHECKING:
     from chaos.agent.lab import Spec
+    from chaos.backends.lab import Waiting
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Fake(Netns):
     def _forkserver(self, libraries: Sequence[str]) -> int:
         return -1
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
+    def _fork(self, spec: Spec, stack: ExitStack) -> tuple[Channel, Waiting]:
         self.agents = {node["name"]: FakeAgent(node["name"], hosts=spec["etc"]["hosts"]) for node in spec["nodes"]}
         for node in spec["nodes"]:
             self.agents[node["name"]].sysctls.update(node["sysctls"])
@@ -176,4 +177,4 @@ class Fake(Netns):
             routes += [static_route(address, link["hub_interface"], None) for address, _ in link["addresses"]]
         channel = FakeChannel(self.agents, self)
         stack.callback(channel.close)
-        return channel
+        return channel, nullcontext

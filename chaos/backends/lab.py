@@ -29,6 +29,8 @@ EVERY = "::"
 LISTENS = 30.0
 """Seconds within which a product must listen."""
 
+Waiting = Callable[[], AbstractContextManager[None]]
+
 
 class OurListener:
     """Our listener in its node (model.Listener)."""
@@ -71,6 +73,7 @@ class AgentLab:
     `products`: the nodes that run a program of their own, whose listener is theirs; `open` adds those that it starts.
     `answers`: what the nodes of the session have been asked for; the backend makes it one for all its labs.
     `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
+    `waiting`: what a run enters while it waits for its client and asks the nodes for nothing.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
 
@@ -106,6 +109,7 @@ class AgentLab:
         self.recovered = False
         self.unit = SECOND
         self.compressed: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.waiting: Waiting = nullcontext
 
     @property
     def captured(self) -> list[str]:

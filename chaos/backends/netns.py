@@ -27,7 +27,7 @@ from chaos.backends import names as naming
 from chaos.backends import processes
 from chaos.backends.channel import AgentNode, Channel, everywhere
 from chaos.backends.compressed import JIFFY, UNIT, Compression
-from chaos.backends.lab import AgentLab
+from chaos.backends.lab import AgentLab, Waiting
 from chaos.backends.processes import START, Processes
 from chaos.errors import LabError
 from chaos.model import RESOLVER, ROUTER, Family, Setting
@@ -140,7 +140,7 @@ class Netns:
         names = list(setting.topology.services)
         spec = specify(setting, names)
         with self._life() as stack:
-            channel = self._fork(spec, stack)
+            channel, waiting = self._fork(spec, stack)
             nodes = {
                 name: AgentNode(
                     name, _address(setting, names, name), _interface(name), channel, self._learnt, self._forkserver
@@ -156,7 +156,7 @@ class Netns:
                 places(names),
                 packages=packages.folder,
             )
-            lab.answers = self._answers
+            lab.answers, lab.waiting = self._answers, waiting
             if setting.timing == "compressed":
                 cookies = everywhere(nodes, "cookie").values()
                 lab.unit, lab.compressed = Unit(UNIT * JIFFY, JIFFY), lambda: self._compression.of(cookies)
@@ -198,25 +198,25 @@ class Netns:
             raise LabError("the netns session is not running")
         return self._processes.forkserver(libraries)
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> Channel:
-        """Have a process build the lab: the line to its agents."""
+    def _fork(self, spec: Spec, stack: ExitStack) -> tuple[Channel, Waiting]:
+        """Have a process build the lab: the line to its agents, and what to enter while it waits."""
         if self._processes is None:
             raise LabError("the netns session is not running")
-        status = self._processes.take()
-        stack.callback(self._processes.give_back, status)
+        tenant = self._processes.take()
+        stack.callback(self._processes.give_back, tenant)
         ours, theirs = socket.socketpair()
         fd = ours.detach()
         channel = Channel(spec["nodes"][0]["name"], fd, fd)
         stack.callback(channel.close)
         with theirs:
-            message = processes.build(status, spec, theirs.fileno())
+            message = processes.build(tenant.process.status, spec, theirs.fileno())
         if message is None:
             alive = self._process is not None and self._process.poll() is None
             died = "a lab's first process died" if alive else "the netns session died"
             raise LabError(f"{died} while a lab was starting")
         if "error" in message:
             raise LabError(f"a lab could not be built: {message['error']}")
-        return channel
+        return channel, tenant.waiting
 
 
 def _why_not(answer: bytes) -> str:

@@ -1,16 +1,21 @@
 """The processes of a netns session that are labs, or rest between two (chaos/agent/lab.py), from the host.
 
-Each is known by the socket on which it is asked for labs. A process that has ended a lab says when it is at rest; one
-that does not come to rest ends, and a new one is forked by the zygote.
+Each is known by the socket on which it is asked for labs. A new process is dear, and a lab that waits for the kernel
+needs none: so a process whose labs are all waiting is given one more. When the first of them has ended it gets no
+other; with its last lab it comes to rest, and says so. One that does not come to rest ends, and the zygote forks
+another one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from chaos.backends.channel import readable
@@ -18,8 +23,51 @@ from chaos.errors import LabError
 
 START = 10.0
 """Seconds within which a lab is built."""
+TOGETHER, AWHILE = 8, 0.1
+"""Labs of one process; and seconds for which all of them have waited when it gets one more, which keeps it busy for a
+hundredth of a second: what waits for so long is in no hurry."""
 SPARE, REST = 3, 0.05
 """Processes that may be ending labs while one more is forked; with more of them, seconds to wait for the first."""
+
+
+class Process:
+    """A process of the session's; `status` is the socket on which it is asked for labs."""
+
+    def __init__(self, status: socket.socket) -> None:
+        self.status = status
+        self.tenants: list[Tenant] = []
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it has said something, or has died."""
+        return readable([self.status.fileno()], 0.0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more lab would be in nobody's way."""
+        return len(self.tenants) < TOGETHER and all(tenant.waits for tenant in self.tenants) and not self.speaks
+
+
+class Tenant:
+    """A lab's place in a process."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._since = math.inf
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, this lab is asked for nothing: its client waits."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = math.inf
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has been waiting for a while."""
+        return time.monotonic() - self._since > AWHILE
 
 
 class Processes:
@@ -28,7 +76,8 @@ class Processes:
     def __init__(self, zygote: socket.socket) -> None:
         self._zygote = zygote
         self._asking = threading.Lock()
-        self._ending: list[socket.socket] = []
+        self._filling: list[Process] = []
+        self._ending: list[Process] = []
         self._forkservers: dict[tuple[str, ...], list[socket.socket]] = {}
         self._closed = False
 
@@ -41,36 +90,48 @@ class Processes:
 
     def _hang_up(self) -> None:
         while self._ending:
-            self._ending.pop().close()
+            self._ending.pop().status.close()
 
-    def take(self) -> socket.socket:
-        """One that is at rest, or a new one."""
+    def take(self) -> Tenant:
+        """A place for one more lab: beside others, in a process that is at rest, or in a new one."""
         with self._asking:
-            return self._rested() or self._forked()
+            process = next((process for process in self._filling if process.has_room), None)
+            if process is None:
+                process = self._rested() or Process(self._started(b"lab"))
+                self._filling.append(process)
+            tenant = Tenant(process)
+            process.tenants.append(tenant)
+            return tenant
 
-    def give_back(self, status: socket.socket) -> None:
+    def give_back(self, tenant: Tenant) -> None:
         """Its lab has ended: the host has hung up on the agents."""
-        self._ending.append(status)
+        process = tenant.process
+        with self._asking:
+            process.tenants.remove(tenant)
+            if process in self._filling:
+                self._filling.remove(process)
+            if not process.tenants:
+                self._ending.append(process)
         if self._closed:
             self._hang_up()
 
-    def _rested(self) -> socket.socket | None:
+    def _rested(self) -> Process | None:
         """One that says that it is at rest; who has died is forgotten.
 
         With many of them on their way it is better to wait for a moment than to fork one more.
         """
         while self._ending and self._one_speaks():
-            for status in [status for status in self._ending if readable([status.fileno()], 0.0)][:1]:
-                self._ending.remove(status)
-                said = heard(status)
-                if said is not None and "rest" in said:
-                    return status
-                status.close()
+            process = next(process for process in self._ending if process.speaks)
+            self._ending.remove(process)
+            said = heard(process.status)
+            if said is not None and "rest" in said:
+                return process
+            process.status.close()
         return None
 
     def _one_speaks(self) -> bool:
         patience = REST if len(self._ending) > SPARE else 0.0
-        return readable([status.fileno() for status in self._ending], patience)
+        return readable([process.status.fileno() for process in self._ending], patience)
 
     def forkserver(self, libraries: Sequence[str]) -> int:
         """The descriptor of the session's forkserver with these libraries (chaos/agent/forkserver.py), a new one if the
@@ -82,9 +143,6 @@ class Processes:
                 asked = {"python": sys.executable, "libraries": libraries}
                 all_of_them.append(self._started(json.dumps(asked).encode()))
             return all_of_them[-1].fileno()
-
-    def _forked(self) -> socket.socket:
-        return self._started(b"lab")
 
     def _started(self, request: bytes) -> socket.socket:
         """Our end of a new process's socket."""
@@ -102,7 +160,9 @@ def build(status: socket.socket, spec: Mapping[str, Any], line: int) -> Mapping[
     """Have a process build a lab, with its end of a line to us; what it says then, or None when it has died."""
     try:
         socket.send_fds(status, [json.dumps(spec).encode()], [line])
-        return heard(status)
+        while (said := heard(status)) is not None and "rest" in said:
+            pass  # it was asked when its last lab had just ended
+        return said
     except OSError:
         return None
 
