@@ -3,6 +3,7 @@
     ChaosError
      +- ScenarioError      your file: each problem has a file, a line, a column and a mend
      +- LabError           the environment: this machine could not do what a lab needs
+         +- InVain         nodes answer, and what was waited for has not come
          +- CommandFailed  a program that we ran ended badly: argv, exit status, stderr
          +- ToolMissing    a program is not there; carries the line that installs it
     Mismatch               the client: it surfaced something else than the scenario expects
@@ -51,6 +52,10 @@ class ScenarioError(ChaosError):
 
 class LabError(ChaosError):
     """The environment could not do what a lab needs; the message names the thing and the mend."""
+
+
+class InVain(LabError):
+    """What was waited for has not come, while every node answered."""
 
 
 class CommandFailed(LabError):

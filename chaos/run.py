@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from chaos.check import FaultReport, Leg, Verdict, check, invalid
 from chaos.clients.socket import Socket
 from chaos.conversation import conversation, datagrams, flows
 from chaos.counters import Rise, Tables
-from chaos.errors import LabError, ScenarioError, ToolMissing
+from chaos.errors import InVain, LabError, ScenarioError, ToolMissing
 from chaos.evidence import Accept, Evidence, QueueLength, StateLog, settle
 from chaos.lookup import Message, messages
 from chaos.model import RESOLVER, Armed, Client, Fault, Outcome, Setting
@@ -120,6 +120,7 @@ class Run:
     def __init__(self, case: Case, lab: AgentLab, clock: Clock, idle: Idle = nullcontext) -> None:
         self._case, self._lab, self._clock, self._idle = case, lab, clock, idle
         self._probe = probe_of(case)
+        self._in_vain: InVain | None = None
 
     def result(self) -> Result:
         """All legs, then the check. A failed baseline ends the run before anything is armed."""
@@ -128,7 +129,12 @@ class Run:
         baseline = self._baseline()
         if not baseline.ok:
             return self._conclude(Result(case, invalid(f"baseline: {baseline.reason}"), 0.0))
-        evidence, faults, schedule = self._attempt()
+        try:
+            evidence, faults, schedule = self._attempt()
+        except InVain as error:
+            if error is self._in_vain:  # and no fault would not go
+                self._salvage()
+            raise
         self._clock.lap("withdraw")
         self._quiesce()
         recovery = self.recover()
@@ -182,6 +188,13 @@ class Run:
             self._quiesce()
         return leg
 
+    def _salvage(self) -> None:
+        """After a client has waited in vain: a lab that is dear may serve on if a round trip succeeds."""
+        if self._lab.dear:
+            with suppress(LabError):
+                self._quiesce()
+                self._lab.recovered = self.recover().ok
+
     # -- the attempt
 
     def _attempt(self) -> tuple[Evidence, Sequence[FaultReport], Schedule]:
@@ -204,7 +217,11 @@ class Run:
         """One attempt of a client, and what was seen of it."""
         watch = Watch(self._lab, self._case)
         with self._idle(), self._lab.waiting():
-            outcome = client.attempt(self._lab)
+            try:
+                outcome = client.attempt(self._lab)
+            except InVain as error:
+                self._in_vain = error
+                raise
             self._clock.lap("attempt")
         self._clock.lap("turn")
         return watch.evidence(outcome), watch.schedule

@@ -4,8 +4,8 @@ A file's tests share what is dear to start, a session of labs or an engine, so t
 is given. Some lanes are of several files:
 
     containers   tests compare what there is of containers, images and the host's network before and after
-    fleets       hundreds of labs in containers; and the tests in which an owner dies or addresses are taken away, for
-                 whichever session is the next removes what a dead one has left, and a network of theirs is in the way
+    fleets       hundreds of labs in containers; and the tests in which an owner dies, for whichever session is the next
+                 removes what a dead one has left
     crowds       hundreds of labs side by side keep every processor busy: two such crowds at once would be no sooner,
                  and late for their timers
 
@@ -29,7 +29,6 @@ ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 OF_FLEETS: Final = (
     "tests/test_docker_mutations.py",
     "tests/test_docker.py::test_every_scenario_has_the_verdict_that_it_has_on_netns",
-    "tests/test_docker_deaths.py::test_a_slice_that_a_network_has_is_left_to_it",
     "tests/test_docker.py::test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other",
     "tests/test_docker.py::test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other",
     "tests/test_docker.py::test_after_sigkill_the_reaper_removes_everything_within_ten_seconds",

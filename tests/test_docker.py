@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,21 @@ def test_containers_serve_again_unless_the_lab_was_not_shown_to_be_clean() -> No
         with session.start(simple()):
             assert not set(labelled(label)["containers"]) & set(first)
     assert labelled(label) == NOTHING
+
+
+def test_containers_serve_again_after_an_attempt_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.clients.socket.WAITED", 0.3)
+    waits = load(shipped.SCENARIOS / "established/half-open.chaos.yaml").cases[0]
+    with Docker() as session:
+        label = f"{runs.RUN}={session._run}"
+        for _ in range(2):
+            verdict = run(replace(waits, faults=()), session).verdict
+            assert verdict.kind == "INVALID"
+            assert "waited 0.3 s in vain: the listener to act" in str(verdict.reasons)
+        assert len(labelled(label)["containers"]) == 3
+        before = labelled(label)["containers"]
+        assert run(waits, session).verdict.kind == "PASS"
+        assert labelled(label)["containers"] == before
 
 
 def test_a_container_imports_a_client_s_library_once() -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from chaos.errors import CommandFailed, LabError, ToolMissing
+from chaos.errors import CommandFailed, InVain, LabError, ToolMissing
 
 TIMEOUT = 30.0
 READ = 1 << 16
@@ -336,13 +336,13 @@ def _sent(nodes: Mapping[str, AgentNode], questions: Sequence[Asked]) -> list[tu
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float, channels: Mapping[str, AgentNode]) -> None:
-    """Take in what the agents say until the condition holds; LabError naming `what` after `deadline` seconds."""
+    """Take in what the agents say until the condition holds; InVain naming `what` after `deadline` seconds."""
     began = time.monotonic()
     heard = {node.channel for node in channels.values()}
     while not condition():
         waited = time.monotonic() - began
         if waited >= deadline:
-            raise LabError(f"waited {deadline:g} s in vain: {what}")
+            raise InVain(f"waited {deadline:g} s in vain: {what}")
         readable([channel.reader for channel in heard], POLL + waited / RARER)
         for channel in heard:
             channel.pump(0)

@@ -111,17 +111,16 @@ class Docker:
             self._compression.attach()
         with engine.refusals():
             group = self._group(setting)
-        recovered = False
+        lab = None
         try:
             lab = group.lab(setting)
-            lab.answers = self._answers
+            lab.answers, lab.dear = self._answers, True
             if setting.timing == "compressed":
                 self._compress(lab)
             lab.open()
             yield lab
-            recovered = lab.recovered
         finally:
-            if not (recovered and self._keep(group)):
+            if lab is None or not (lab.recovered and self._keep(group)):
                 self._discard(group)
 
     def _compress(self, lab: AgentLab) -> None:

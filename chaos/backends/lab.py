@@ -72,7 +72,8 @@ class AgentLab:
     installed.
     `products`: the nodes that run a program of their own, whose listener is theirs; `open` adds those that it starts.
     `answers`: what the nodes of the session have been asked for; the backend makes it one for all its labs.
-    `recovered`: a run's recovery attempt has shown that no fault is left, so that the nodes may serve another lab.
+    `dear`: another lab may have these nodes, which cost much to start. `recovered`: a run's recovery attempt has shown
+    that no fault is left, so that they may serve it.
     `waiting`: what a run enters while it waits for its client and asks the nodes for nothing.
     While in `compressed()`, SYNs are timed in `unit`; a healthy leg keeps the second, which no busy machine exceeds.
     """
@@ -106,7 +107,7 @@ class AgentLab:
         self._overflows = neighbours.overflows(setting.families)
         self.at_hold: Callable[[], None] = lambda: None
         self.answers = Answers()
-        self.recovered = False
+        self.dear, self.recovered = False, False
         self.unit = SECOND
         self.compressed: Callable[[], AbstractContextManager[None]] = nullcontext
         self.waiting: Waiting = nullcontext
