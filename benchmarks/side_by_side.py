@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from benchmarks.measure import SCENARIOS, Row, descendants, descriptors, memory_mib, session_s
 from chaos.backends.netns import Netns
-from chaos.pool import OF_A_LAB, Pool
+from chaos.pool import Pool
 from chaos.run import Result, run
 from chaos.scenario import Case, load
 
@@ -44,7 +44,7 @@ def _wait_of(case: Case) -> float:
 def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) -> Iterator[Row]:
     with Netns() as backend:
         run_one = Pool[Result](lambda one, idle: run(one, backend, idle))
-        at_rest, watch = descriptors(), Watch()
+        at_rest, watch = descriptors(), Watch(run_one)
         spent, started = session_s(), time.monotonic()
         with watch:
             results = [future.result() for future in run_one.start([case] * count)]
@@ -65,15 +65,11 @@ def _side_by_side(case: Case, count: int, kernel_s: float, bar: float | None) ->
 
 
 class Watch:
-    """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are.
+    """Looks twice a second at how many labs there are; once they grow fewer, at the memory of all that there are."""
 
-    How many labs there are is taken from the descriptors, two of each. A process that ends a lab or rests has one, so
-    that it is some less than that.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool[Result]) -> None:
         self.descriptors, self.labs, self.sized, self.memory = 0, 0, 0, 0.0
-        self._rest = descriptors()
+        self._pool = pool
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -87,8 +83,8 @@ class Watch:
 
     def _look(self) -> None:
         while not self._end.wait(0.5):
-            now = descriptors()
-            if now > self.descriptors:
-                self.descriptors, self.labs = now, (now - self._rest) // OF_A_LAB
-            if self.labs and now < self.descriptors and not self.memory:
-                self.memory, self.sized = memory_mib(descendants(os.getpid())), (now - self._rest) // OF_A_LAB
+            self.descriptors = max(self.descriptors, descriptors())
+            labs = len(self._pool.waiting())
+            if labs and labs < self.labs and not self.memory:
+                self.memory, self.sized = memory_mib(descendants(os.getpid())), labs
+            self.labs = max(self.labs, labs)

@@ -35,7 +35,7 @@ WORTH: Final = 40
 LONG: Final = 1.0
 """Seconds of an attempt that is begun before others end."""
 OF_A_LAB: Final = 2
-"""File descriptors of a lab: the line to its agents, and its status."""
+"""File descriptors of a lab: the line to its agents, and the status of its process, which others may share."""
 SPARE: Final = 128
 """Those that are left to everything else."""
 

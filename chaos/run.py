@@ -92,6 +92,8 @@ def run(case: Case, backend: Backend, idle: Idle = nullcontext) -> Result:
         slow = case.setting.rtt >= SLOW
         with backend.start(case.setting) as lab, idle() if slow else nullcontext():
             clock.lap("lab")
+            if slow:
+                lab.waiting = nullcontext  # its wire is in the loop of its process, which is to do nothing else
             result = Run(case, lab, clock, nullcontext if slow else idle).result()
     except (ToolMissing, ScenarioError):
         raise

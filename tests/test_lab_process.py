@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,12 @@ from chaos.backends.netns import Netns
 from chaos.backends.processes import AWHILE, SPARE
 from chaos.errors import LabError
 from chaos.model import ROUTER, Family, Setting
+from chaos.run import SLOW, run
+from chaos.scenario import load
 from tests.deaths import lab_process
 from tests.forked import forked
 from tests.labs import TOPOLOGY, session
+from tests.source import ROOT
 from tests.test_nothing_left import enter_namespaces
 
 __all__ = ["session"]
@@ -136,6 +140,23 @@ def test_a_process_that_has_died_gets_no_lab(session: Netns) -> None:
             with session.start(Setting(TOPOLOGY)) as other:
                 assert everywhere(other.nodes, "clock").keys() == other.nodes.keys()
         one.nodes["client"].call("clock")
+
+
+@pytest.mark.slow("round trips over a slow wire")
+@pytest.mark.parametrize(("rtt", "shares"), [(0.0, True), (SLOW, False)])
+def test_a_slow_wire_has_a_process_for_itself(session: Netns, rtt: float, shares: bool) -> None:
+    labs: list[AgentLab] = []
+
+    class Remembered:
+        @contextmanager
+        def start(self, setting: Setting) -> Iterator[AgentLab]:
+            with session.start(setting) as lab:
+                labs.append(lab)
+                yield lab
+
+    case = load(ROOT / "scenarios/refused/closed-port.chaos.yaml").cases[0]
+    assert run(replace(case, setting=replace(case.setting, rtt=rtt)), Remembered()).verdict.kind == "PASS"
+    assert (labs[0].waiting is not nullcontext) == shares
 
 
 @pytest.mark.slow("labs until the first one's process comes back")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 AT_ONCE = 8
+LEAVING, SOON = 5.0, 0.1
+"""Seconds in which a container that was removed leaves its network, and between two looks: a busy engine says of the
+one that it is gone, and of the other that it has `active endpoints`."""
 
 
 def remove(api: APIClient, label: str) -> int:
@@ -21,10 +25,25 @@ def remove(api: APIClient, label: str) -> int:
     containers = [it["Id"] for it in api.containers(all=True, filters=filters)]
     _all(lambda one: api.remove_container(one, force=True, v=True), containers)
     networks = [it["Id"] for it in api.networks(filters=filters)]
-    _all(api.remove_network, networks)
+    _all(lambda one: _left(lambda: api.remove_network(one)), networks)
     volumes = [it["Name"] for it in api.volumes(filters=filters)["Volumes"] or ()]
     _all(lambda one: api.remove_volume(one, force=True), volumes)
     return len(containers) + len(networks) + len(volumes)
+
+
+def _left(remove: Callable[[], Any]) -> None:
+    """Remove a network, as soon as all of its containers have left it."""
+    from docker.errors import APIError
+
+    patience = time.monotonic() + LEAVING
+    while True:
+        try:
+            remove()
+            return
+        except APIError as error:
+            if "active endpoints" not in str(error) or time.monotonic() > patience:
+                raise
+        time.sleep(SOON)
 
 
 def _all(do: Callable[[str], Any], ids: Iterable[str]) -> None:
