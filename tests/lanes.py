@@ -3,9 +3,10 @@
 A file's tests share what is dear to start, a session of labs or an engine, so that a file is the least that a worker
 is given. Some lanes are of several files:
 
-    containers   tests compare what there is of containers, images and the host's network before and after
-    fleets       hundreds of labs in containers; and the tests in which an owner dies, for whichever session is the next
-                 removes what a dead one has left
+    containers   tests compare what there is of containers, images and the host's network before and after; the last are
+                 those in which an owner dies, for whichever session is the next removes what a dead one has left: no
+                 other test of the lane is to come, and the fleets' two sessions have long begun
+    fleets       hundreds of labs in containers
     crowds       hundreds of labs side by side keep every processor busy: two such crowds at once would be no sooner,
                  and late for their timers
 
@@ -29,11 +30,9 @@ ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 OF_FLEETS: Final = (
     "tests/test_docker_mutations.py",
     "tests/test_docker.py::test_every_scenario_has_the_verdict_that_it_has_on_netns",
-    "tests/test_docker.py::test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other",
-    "tests/test_docker.py::test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other",
-    "tests/test_docker.py::test_after_sigkill_the_reaper_removes_everything_within_ten_seconds",
 )
 """In their order: a crowd has told meanwhile what became of the scenarios, and a long test is not the last."""
+OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
     "tests/test_backend_contract.py",
     "tests/test_containers.py",
@@ -76,4 +75,4 @@ def place(nodeid: str) -> tuple[int, int]:
     if name == FLEETS:
         return FIRST.index(name), next(at for at, start in enumerate(OF_FLEETS) if nodeid.startswith(start))
     at = FIRST.index(name) if name in FIRST else len(FIRST) + (name == LAST)
-    return at, int(not is_scenario(nodeid))
+    return at, 2 if nodeid.startswith(OF_DEAD_OWNERS) else int(not is_scenario(nodeid))

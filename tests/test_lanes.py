@@ -53,7 +53,8 @@ def test_what_asks_what_became_of_all_scenarios_is_one_lane() -> None:
 
 def test_every_file_of_a_lane_exists() -> None:
     files_of_their_own = [name for name in (*lanes.FIRST, lanes.LAST) if name.startswith("tests/")]
-    for name in (*lanes.OF_FLEETS, *lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, *files_of_their_own):
+    of_lanes = (*lanes.OF_FLEETS, *lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, lanes.OF_DEAD_OWNERS)
+    for name in (*of_lanes, *files_of_their_own):
         file, _, test = name.partition("::")
         assert f"def {test}" in (ROOT / file).read_text()
 
@@ -65,6 +66,13 @@ def test_the_longest_lanes_begin_first_and_scenarios_before_who_asks_for_them() 
     ]  # fmt: skip
     assert sorted(mixed, key=lanes.place) == mixed[::-1]
     assert [lanes.lane(name) == lanes.CROWDS for name in mixed] == [False] * 4 + [True] * 2
+
+
+def test_owners_die_when_no_other_session_begins_any_more() -> None:
+    others = ["tests/test_engine_script.py::x", "tests/test_docker.py::x", "tests/test_docker_play.py::x"]
+    dying = f"{lanes.OF_DEAD_OWNERS}x"
+    assert sorted([dying, *others], key=lanes.place)[-1] == dying
+    assert lanes.lane(dying) == lanes.CONTAINERS
 
 
 @pytest.mark.slow("starts pytest with two workers")
