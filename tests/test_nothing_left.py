@@ -150,12 +150,32 @@ def test_an_interrupt_in_the_middle_leaves_nothing(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     case = load(SCENARIOS / "timeout/dropped-syn.chaos.yaml").cases[0]
-    before = signal.signal(signal.SIGALRM, interrupted)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
-    try:
-        with pytest.raises(KeyboardInterrupt), Netns() as backend:
+
+    def run_until_the_alarm() -> None:
+        with Netns() as backend:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
             run(case, backend)
+
+    before = signal.signal(signal.SIGALRM, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_until_the_alarm()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert gone_after("an-interrupt", marked("an-interrupt"), 1.0)[1] == []
+
+
+def test_an_interrupt_while_a_session_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MARK, "an-early-interrupt")
+    seen: list[int] = []
+
+    def interrupted(_: object) -> bytes:
+        seen.extend(marked("an-early-interrupt").processes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chaos.backends.netns._first_word", interrupted)
+    with pytest.raises(KeyboardInterrupt), Netns():
+        pass
+    assert seen, "it had not begun"
+    assert gone_after("an-early-interrupt", marked("an-early-interrupt"), 1.0)[1] == []

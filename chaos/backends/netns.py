@@ -113,11 +113,11 @@ class Netns:
             argv = [sys.executable, "-I", "-S", "-c", BOOT, str(ROOT), str(theirs.fileno()), str(os.getpid())]
             self._process = command.start(argv, pass_fds=[theirs.fileno()], stdin=self._stdin)
         self._processes = Processes(ours)
-        ours.settimeout(START)
         try:
-            answer = ours.recv(4096)
-        except TimeoutError:
-            answer = b""
+            answer = _first_word(ours)
+        except BaseException:  # Ctrl-C, too
+            self.__exit__(None, None, None)
+            raise
         if answer != b"ready":
             self.__exit__(None, None, None)
             raise LabError(_why_not(answer))
@@ -217,6 +217,15 @@ class Netns:
         if "error" in message:
             raise LabError(f"a lab could not be built: {message['error']}")
         return channel, tenant.waiting
+
+
+def _first_word(zygote: socket.socket) -> bytes:
+    """What it says when it has started; nothing when it does not, or ends."""
+    zygote.settimeout(START)
+    try:
+        return zygote.recv(4096)
+    except TimeoutError:
+        return b""
 
 
 def _why_not(answer: bytes) -> str:
