@@ -200,7 +200,8 @@ KNOWN = talk("> syn @8.95", sport=SPORT + 1)[0]
     [
         (after_arp(0.5, 8.9), True),
         (after_arp(8.8, 8.9), False),  # it did not wait for that
-        (after_arp(0.5, 1.0), False),  # nor for this, which was answered long before
+        (after_arp(0.5, 2.0), True),  # the answer had to wait, too
+        (after_arp(-70.0, -60.0), False),  # nor for this, which was answered long before
         (after_arp(0.5, 8.9, KNOWN), False),
     ],
 )
