@@ -104,6 +104,24 @@ def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) ->
 
 
 @pytest.mark.slow("labs that wait until their process may have another one")
+def test_what_libc_keeps_of_another_lab_s_names_makes_no_difference(session: Netns) -> None:
+    with ExitStack() as labs:
+        one = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        with waiting(one):
+            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        assert process_of(one) == process_of(other)
+        one.nodes["client"].call("descriptors", before="resolve")
+        for _ in range(2):
+            assert dialled(other) == "ok"
+            assert dialled(one) == "EAI_NODATA", "as a process that has looked up a name in these files before"
+
+
+def dialled(lab: AgentLab) -> str:
+    error: str = lab.nodes["client"].start("connect", **connect_job()).next(5.0)["outcome"]["error"]
+    return error
+
+
+@pytest.mark.slow("labs that wait until their process may have another one")
 def test_a_process_from_which_a_lab_has_gone_gets_no_other_before_it_rests(session: Netns) -> None:
     with ExitStack() as labs:
         with session.start(Setting(TOPOLOGY)) as one, waiting(one):

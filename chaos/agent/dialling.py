@@ -72,6 +72,8 @@ class Dialling:
 
     def _descriptors_before(self, call: str) -> None:
         if self._exhausted == call:
+            if call == "resolve":  # libc keeps nsswitch.conf and resolv.conf, and another lab's client had its own ones
+                socket.getaddrinfo("localhost", None)
             take_descriptors()
 
     def _target(self) -> Any:
