@@ -55,12 +55,11 @@ def _kernel(took: float, evidence: Evidence, schedule: Schedule) -> Iterator[Fin
     low, high = schedule.window
     found = flows(evidence.packets.get(evidence.client, ()))
     # None: the client's own firewall took them, and no capture can see that (packet(7)).
-    syns_of_each = [syns for flow in found if (syns := flow.of(">", "syn"))]
-    held = (syns_of_each[0][0].time_ns - _begun(syns_of_each[0][0], evidence)) / 1e9 if syns_of_each else 0.0
+    attempts = [(_begun(syns[0], evidence), syns) for flow in found if (syns := flow.of(">", "syn"))]
+    held = next(((first.time_ns - begun) / 1e9 for begun, (first, *_) in attempts), 0.0)
     if not low - held <= took <= high:
         yield mismatch("elapsed", f"kernel ({low:.3f}s..{high:.3f}s)", f"{took:.3f}s")
-    for syns in syns_of_each:
-        begun = _begun(syns[0], evidence)
+    for begun, syns in attempts:
         sent = [0.0, *((syn.time_ns - begun) / 1e9 for syn in syns[1:])]
         yield from (Finding("FAIL", f"elapsed: {text}") for text in schedule.mismatches(sent))
 

@@ -38,6 +38,10 @@ LABS = 8
 KINDS = ("net", "mnt")
 
 
+def process_of(lab: AgentLab) -> int:
+    return lab_process(lab.nodes["client"])
+
+
 def namespaces(lab: AgentLab) -> set[str]:
     """The namespaces of every node, as `net:[4026532]`; of dead ones the numbers may come again."""
     named = [f"/proc/self/ns/{kind}" for kind in KINDS]
@@ -55,7 +59,7 @@ def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Net
     processes, seen = [], []
     for _ in range(LABS):
         with session.start(Setting(TOPOLOGY)) as lab:
-            processes.append(lab_process(lab.nodes["client"]))
+            processes.append(process_of(lab))
             assert len(namespaces(lab)) == 1 + len(lab.nodes), "one set of mounts, and a network for each node"
             seen.append(cookies(lab))
     assert len(set(processes)) <= SPARE + 1
@@ -64,12 +68,8 @@ def test_few_processes_serve_many_labs_and_no_namespace_comes_twice(session: Net
 
 def test_labs_that_live_at_once_have_each_a_process(session: Netns) -> None:
     with session.start(Setting(TOPOLOGY)) as one, session.start(Setting(TOPOLOGY)) as other:
-        assert lab_process(one.nodes["client"]) != lab_process(other.nodes["client"])
+        assert process_of(one) != process_of(other)
         assert not namespaces(one) & namespaces(other)
-
-
-def process_of(lab: AgentLab) -> int:
-    return lab_process(lab.nodes["client"])
 
 
 @contextmanager
@@ -92,8 +92,7 @@ def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) ->
         assert len(cookies(one) | cookies(other)) == 6
         one.names("client", {"server": [one.nowhere]})
         for lab, nonce in ((one, "one"), (other, "other")) * 2:
-            sends = SENDS.format(1).replace("b'x' * 900", repr(nonce.encode() * 100))
-            lab.nodes["client"].call("command", argv=["python3", "-c", sends])
+            lab.nodes["client"].call("command", argv=["python3", "-c", sends(1, nonce * 100)])
         for lab, own, foreign in ((one, b"one" * 100, b"other"), (other, b"other" * 100, b"one" * 100)):
             lab.read_captures()
             seen = [frame.data for frame in lab.frames()["server"] if not frame.outgoing]
@@ -184,12 +183,12 @@ def test_what_a_lab_has_written_and_started_is_gone_in_the_next() -> None:
     with Netns() as session:
         with session.start(Setting(TOPOLOGY)) as lab:
             lab.nodes["client"].call("command", argv=["bash", "-c", leaves])
-            first = lab_process(lab.nodes["client"])
+            first = process_of(lab)
             assert all(word in seen(lab, looks) for word in ("198.18.77.7", "left", "sleep"))
         for _ in range(SPARE + 2):
             with session.start(Setting(TOPOLOGY)) as lab:
                 assert not [word for word in ("198.18.77.7", "left", "sleep") if word in seen(lab, looks)]
-                if lab_process(lab.nodes["client"]) == first:
+                if process_of(lab) == first:
                     return
         raise AssertionError("the process that had the first lab never came back")
 
@@ -215,7 +214,7 @@ def test_a_process_with_a_thread_that_does_not_end_is_not_used_again() -> None:
     """The thread is in connect(2), and nobody answers: half a second is not enough for it."""
     with Netns() as session:
         with session.start(Setting(TOPOLOGY)) as lab:
-            stuck = lab_process(lab.nodes["client"])
+            stuck = process_of(lab)
             rule = ["OUTPUT", "-p", "tcp", "-j", "DROP", "-m", "comment", "--comment", "stuck"]
             lab.nodes["client"].call("firewall", tool="iptables", do="add", rules=[rule])
             waiting = ["timeout", "1000", "bash", "-c", "exec 3<>/dev/tcp/198.18.2.2/8080"]
@@ -225,7 +224,7 @@ def test_a_process_with_a_thread_that_does_not_end_is_not_used_again() -> None:
             await_syn_sent(lab)
         for _ in range(SPARE + 2):
             with session.start(Setting(TOPOLOGY)) as lab:
-                assert lab_process(lab.nodes["client"]) != stuck
+                assert process_of(lab) != stuck
         ends = time.monotonic() + 5.0
         while Path(f"/proc/{stuck}").exists():
             assert time.monotonic() < ends
@@ -311,13 +310,15 @@ def test_a_lab_without_ipv6_has_it_on_no_device(session: Netns) -> None:
             assert {name: set(values) for name, values in found.items()} == {name: {disabled} for name in lab.nodes}
 
 
-SENDS = "import socket; s = socket.socket(2, 2); [s.sendto(b'x' * 900, ('198.18.2.2', 9)) for _ in range({})]"
+def sends(count: int, payload: str = "x" * 900) -> str:
+    to = f"b'{payload}', ('198.18.2.2', 9)"
+    return f"import socket; s = socket.socket(2, 2); [s.sendto({to}) for _ in range({count})]"
 
 
 @pytest.mark.slow("a round trip of a second, half of which no busy machine takes to ask")
 def test_what_is_asked_after_the_wire_is_drained_waits_for_it(session: Netns) -> None:
     with session.start(Setting(TOPOLOGY, rtt=1.0)) as lab:
-        lab.nodes["client"].call("command", argv=["python3", "-c", SENDS.format(1)])
+        lab.nodes["client"].call("command", argv=["python3", "-c", sends(1)])
         began = time.monotonic()
         found = asked(lab.nodes, lab.drained, {"server": [("capture", {"do": "read"})], "client": [("clock", {})]})
         assert time.monotonic() - began > 0.1, "what was asked last was answered before the wire was empty"
@@ -328,9 +329,9 @@ def test_what_is_asked_after_the_wire_is_drained_waits_for_it(session: Netns) ->
 @pytest.mark.slow("a lab that is stopped while its client sends")
 def test_frames_that_the_wire_could_not_take_are_counted(session: Netns) -> None:
     with session.start(Setting(TOPOLOGY)) as lab:
-        argv = ["python3", "-c", f"import time; time.sleep(0.5); {SENDS.format(20_000)}"]
+        argv = ["python3", "-c", f"import time; time.sleep(0.5); {sends(20_000)}"]
         client = lab.nodes["client"].start("attempt", job={"argv": argv, "deadline": 30.0})
-        stopped = lab_process(lab.nodes["client"])
+        stopped = process_of(lab)
         os.kill(stopped, signal.SIGSTOP)
         time.sleep(1.5)
         os.kill(stopped, signal.SIGCONT)

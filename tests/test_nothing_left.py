@@ -24,8 +24,7 @@ from tests.forked import forked
 from tests.leftovers import MARK, differences, gone_after, host, left, marked
 from tests.mortal import SCENARIOS, cases, kill_one, percentile
 
-TIMES, WITHIN = 100, 0.2
-"""Deaths, and seconds for all but one, beside other tests; `benchmarks sigkill` holds a machine at rest to half."""
+TIMES, WITHIN = 100, 0.1
 PROGRAM = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +42,7 @@ def test_sigkill_at_random_moments_leaves_nothing() -> None:
     assert not [death for death in deaths if death.left], "something outlived its session by 5 s"
     assert sum(len(death.before.processes) > 4 for death in deaths) > TIMES / 3, "most died before they had a lab"
     late = percentile([death.seconds / death.busy for death in deaths], 0.99)
-    assert late < WITHIN, f"p99 is {late * 1000:.0f} ms, less what others had to do"
+    assert late < WITHIN, f"p99 is {late * 1000:.0f} ms on a machine at rest"
 
 
 @contextmanager

@@ -196,8 +196,7 @@ class House:
 
     def build(self, asked: bytes, fds: Sequence[int]) -> None:
         """Have one lab more, and tell the host that it is ready, or why not."""
-        self._base.be_here()
-        self.loop.be_in_none()
+        self._be_in_none()
         try:
             self._labs.add(Lab(asked, fds, self._base, self.loop, self._leave))
         except Exception as error:
@@ -210,9 +209,12 @@ class House:
     def _leave(self, lab: Lab) -> None:
         self._labs.discard(lab)
         lab.close()
+        self._be_in_none()
+        self._end_if_empty()
+
+    def _be_in_none(self) -> None:
         self._base.be_here()
         self.loop.be_in_none()
-        self._end_if_empty()
 
     def _end_if_empty(self) -> None:
         if not self._labs:
@@ -365,28 +367,28 @@ class Place:
     """A node's namespaces (serve.Home): the network's, and its mounts, which are the lab's until it has its own."""
 
     def __init__(self, name: str, network: int, mounts: int, pids: int, base: Base) -> None:
-        self._name, self._network, self._mounts, self._pids, self._base = name, network, mounts, pids, base
-        self._own: int | None = None
+        self._name, self._network, self._pids, self._base = name, network, pids, base
+        self._mounts = self._of_the_lab = mounts
 
     def enter(self) -> None:
         kernel.setns(self._network, kernel.CLONE_NEWNET)
-        self._base.be_among(self._mounts if self._own is None else self._own)
+        self._base.be_among(self._mounts)
 
     def settle(self) -> None:
         kernel.own_hostname(self._name)
 
     def doors(self) -> list[int]:
-        return [self._pids, self._network, self._mounts if self._own is None else self._own]
+        return [self._pids, self._network, self._mounts]
 
     def separate(self) -> None:
         """From now on /etc/hosts of this node, which this process is in, is its own."""
-        if self._own is None:
-            self._own = self._base.copy_mounts()
+        if self._mounts == self._of_the_lab:
+            self._mounts = self._base.copy_mounts()
             with open("/etc/hosts", encoding="ascii") as file:
                 _replace("/etc/hosts", f"{RUN}/hosts.{self._name}", file.read())
 
     def close(self) -> None:
         """Let go of them."""
         os.close(self._network)
-        if self._own is not None:
-            os.close(self._own)
+        if self._mounts != self._of_the_lab:
+            os.close(self._mounts)

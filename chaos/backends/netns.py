@@ -115,12 +115,11 @@ class Netns:
         self._processes = Processes(ours)
         try:
             answer = _first_word(ours)
+            if answer != b"ready":
+                raise LabError(_why_not(answer))
         except BaseException:  # Ctrl-C, too
             self.__exit__(None, None, None)
             raise
-        if answer != b"ready":
-            self.__exit__(None, None, None)
-            raise LabError(_why_not(answer))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -25,25 +25,10 @@ def remove(api: APIClient, label: str) -> int:
     containers = [it["Id"] for it in api.containers(all=True, filters=filters)]
     _all(lambda one: api.remove_container(one, force=True, v=True), containers)
     networks = [it["Id"] for it in api.networks(filters=filters)]
-    _all(lambda one: _left(lambda: api.remove_network(one)), networks)
+    _all(api.remove_network, networks)
     volumes = [it["Name"] for it in api.volumes(filters=filters)["Volumes"] or ()]
     _all(lambda one: api.remove_volume(one, force=True), volumes)
     return len(containers) + len(networks) + len(volumes)
-
-
-def _left(remove: Callable[[], Any]) -> None:
-    """Remove a network, as soon as all of its containers have left it."""
-    from docker.errors import APIError
-
-    patience = time.monotonic() + LEAVING
-    while True:
-        try:
-            remove()
-            return
-        except APIError as error:
-            if "active endpoints" not in str(error) or time.monotonic() > patience:
-                raise
-        time.sleep(SOON)
 
 
 def _all(do: Callable[[str], Any], ids: Iterable[str]) -> None:
@@ -52,16 +37,22 @@ def _all(do: Callable[[str], Any], ids: Iterable[str]) -> None:
 
 
 def _one(do: Callable[[str], Any], name: str) -> None:
-    """Once; what another remover was quicker with is no matter."""
+    """Once, or as soon as containers have left a network; what another remover was quicker with is no matter."""
     from docker.errors import APIError, NotFound
 
-    try:
-        do(name)
-    except NotFound:
-        pass
-    except APIError as error:
-        if error.status_code != 409:  # its removal is already in progress, or a container still leaves the network
-            raise LabError(f"the engine does not remove {name[:20]}: {error.explanation or error}") from error
+    patience = time.monotonic() + LEAVING
+    while True:
+        try:
+            do(name)
+            return
+        except NotFound:
+            return
+        except APIError as error:
+            if "active endpoints" not in str(error) or time.monotonic() > patience:
+                if error.status_code != 409:  # its removal is already in progress, or a container still leaves it
+                    raise LabError(f"the engine does not remove {name[:20]}: {error.explanation or error}") from error
+                return
+        time.sleep(SOON)
 
 
 def found(api: APIClient) -> Mapping[str, Mapping[str, str]]:
