@@ -42,7 +42,7 @@ def setting(keys: Mapping[str, Any], client: Client, folder: Path, where: str) -
         if node is not None:
             _known(source, end, node, there.services)
     source.stop()
-    found = setting_of(document, there, client, Marked((0, 0), {}), source)
+    found = setting_of(document, there, client, Expect(), Marked((0, 0), {}), source)
     source.stop()
     assert found is not None
     return found

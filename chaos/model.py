@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from chaos.evidence import Evidence
@@ -90,13 +90,20 @@ class Topology:
     services: Mapping[str, Service]
 
 
+LONG: Final = 1.0
+"""Seconds of an attempt that is begun before others end, and lends its lab's process."""
+SLOW: Final = 0.05
+"""Seconds of a round trip over a wire that every leg waits for, and not only the attempt."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Everything that a backend needs to start a lab for one case.
 
     `folder` is the scenario's own, from which the function of a `python` client is imported.
     `type` is that of the sockets which listen and dial (socket(2)); when they are `local`, nothing is on the network.
-    `bound` is the port that the client binds, if it does.
+    `bound` is the port that the client binds, if it does. `waits`: seconds that its attempt lasts at least, as far as
+    the scenario says.
     """
 
     topology: Topology
@@ -113,6 +120,17 @@ class Setting:
     bound: int | None = None
     names: Source = "hosts"
     addresses: Addresses = "family"
+    waits: float = 0.0
+
+    @property
+    def patient(self) -> bool:
+        """Whether the attempt waits for so long that it makes no difference to it when others are served first."""
+        return self.waits >= LONG
+
+    @property
+    def slow(self) -> bool:
+        """Whether every leg waits for the wire, which times it to the millisecond."""
+        return self.rtt >= SLOW
 
     @property
     def families(self) -> tuple[Family, ...]:

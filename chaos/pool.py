@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from chaos import neighbours
-from chaos.schedule import GIVES_UP
 
 if TYPE_CHECKING:
     from chaos.run import Idle
@@ -32,8 +31,6 @@ LABS: Final = 256
 """Labs alive at once, at most."""
 WORTH: Final = 40
 """Cases that share one lab, one after another, before one more is worth its start."""
-LONG: Final = 1.0
-"""Seconds of an attempt that is begun before others end."""
 OF_A_LAB: Final = 2
 """File descriptors of a lab: the line to its agents, and the status of its process, which others may share."""
 SPARE: Final = 128
@@ -51,14 +48,6 @@ def auto_labs() -> int:
     if limit == resource.RLIM_INFINITY:
         return LABS
     return max(1, min(LABS, (limit - SPARE) // OF_A_LAB))
-
-
-def foretold(case: Case) -> float:
-    """Seconds that its attempt lasts at least, as far as the scenario says."""
-    elapsed = case.expect.elapsed
-    if elapsed == "kernel":
-        return GIVES_UP[case.setting.timing]
-    return (elapsed and elapsed.low) or 0.0
 
 
 class Turns:
@@ -149,7 +138,7 @@ class Pool(Generic[T]):
         asked = [Pending[T](case, shares=self._sharing(case)) for case in cases]
         with self._lock:
             self._waiting.update(one.shares for one in asked if not one.case.exclusive)
-            for one in sorted(asked, key=lambda one: -int(foretold(one.case))):
+            for one in sorted(asked, key=lambda one: -int(one.case.setting.waits)):
                 (self._exclusive if one.case.exclusive else self._shared).append(one)
             self._fill()
         return [one.result for one in asked]
@@ -211,7 +200,7 @@ class Pool(Generic[T]):
 
     def _run(self, one: Pending[T]) -> None:
         try:
-            with self._turns.turn(patient=foretold(one.case) >= LONG):
+            with self._turns.turn(patient=one.case.setting.patient):
                 one.since = time.monotonic()
                 result = self._work(one.case, self._turns.idle)
         except BaseException as error:  # told to whoever asked, in another thread

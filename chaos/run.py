@@ -35,8 +35,6 @@ RECOVERY = 5.0
 """Seconds within which the network must work again after the faults were withdrawn."""
 AGAIN = 0.02
 """Seconds between two of these tries; what is refused is refused at once."""
-SLOW = 0.05
-"""Seconds of a round trip over a wire that every leg waits for, and not only the attempt: all of them are idle."""
 UNREPEATED = 1.2
 """Seconds in which a datagram is answered or lost; the kernel asks for a neighbour a second time after one (arp(7))."""
 ACCEPTED = 0.5
@@ -89,11 +87,9 @@ def run(case: Case, backend: Backend, idle: Idle = nullcontext) -> Result:
     started = time.monotonic()
     clock = Clock()
     try:
-        slow = case.setting.rtt >= SLOW
+        slow = case.setting.slow  # all legs are idle
         with backend.start(case.setting) as lab, idle() if slow else nullcontext():
             clock.lap("lab")
-            if slow:
-                lab.waiting = nullcontext  # its wire is in the loop of its process, which is to do nothing else
             result = Run(case, lab, clock, nullcontext if slow else idle).result()
     except (ToolMissing, ScenarioError):
         raise

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +23,10 @@ from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.backends.processes import AWHILE, SPARE
 from chaos.errors import LabError
-from chaos.model import ROUTER, Family, Setting
-from chaos.run import SLOW, run
-from chaos.scenario import load
+from chaos.model import LONG, ROUTER, SLOW, Family, Setting
 from tests.deaths import lab_process
 from tests.forked import forked
 from tests.labs import TOPOLOGY, session
-from tests.source import ROOT
 from tests.test_nothing_left import enter_namespaces
 
 __all__ = ["session"]
@@ -72,6 +69,10 @@ def test_labs_that_live_at_once_have_each_a_process(session: Netns) -> None:
         assert not namespaces(one) & namespaces(other)
 
 
+PATIENT = Setting(TOPOLOGY, waits=LONG)
+"""Of a lab whose attempt is to wait for long."""
+
+
 @contextmanager
 def waiting(lab: AgentLab) -> Iterator[None]:
     """For as long as it must have waited before its process is given another lab."""
@@ -83,10 +84,10 @@ def waiting(lab: AgentLab) -> Iterator[None]:
 @pytest.mark.slow("labs that wait until their process may have another one")
 def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) -> None:
     with ExitStack() as labs:
-        one = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        one = labs.enter_context(session.start(PATIENT))
         with waiting(one):
-            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
-            at_work = labs.enter_context(session.start(Setting(TOPOLOGY)))
+            other = labs.enter_context(session.start(PATIENT))
+            at_work = labs.enter_context(session.start(PATIENT))
         assert process_of(one) == process_of(other) != process_of(at_work)
         assert not namespaces(one) & namespaces(other)
         assert len(cookies(one) | cookies(other)) == 6
@@ -105,9 +106,9 @@ def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) ->
 @pytest.mark.slow("labs that wait until their process may have another one")
 def test_what_libc_keeps_of_another_lab_s_names_makes_no_difference(session: Netns) -> None:
     with ExitStack() as labs:
-        one = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        one = labs.enter_context(session.start(PATIENT))
         with waiting(one):
-            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
+            other = labs.enter_context(session.start(PATIENT))
         assert process_of(one) == process_of(other)
         one.nodes["client"].call("descriptors", before="resolve")
         for _ in range(2):
@@ -123,10 +124,10 @@ def dialled(lab: AgentLab) -> str:
 @pytest.mark.slow("labs that wait until their process may have another one")
 def test_a_process_from_which_a_lab_has_gone_gets_no_other_before_it_rests(session: Netns) -> None:
     with ExitStack() as labs:
-        with session.start(Setting(TOPOLOGY)) as one, waiting(one):
-            other = labs.enter_context(session.start(Setting(TOPOLOGY)))
+        with session.start(PATIENT) as one, waiting(one):
+            other = labs.enter_context(session.start(PATIENT))
             assert process_of(other) == process_of(one)
-        with waiting(other), session.start(Setting(TOPOLOGY)) as third:
+        with waiting(other), session.start(PATIENT) as third:
             session._bury()
             assert process_of(third) != process_of(other)
             assert everywhere(other.nodes, "clock").keys() == other.nodes.keys()
@@ -134,46 +135,42 @@ def test_a_process_from_which_a_lab_has_gone_gets_no_other_before_it_rests(sessi
 
 @pytest.mark.slow("a lab that waits until its process may have another one")
 def test_a_lab_that_cannot_be_built_is_the_end_of_no_other(session: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
-    with session.start(Setting(TOPOLOGY)) as one:
+    with session.start(PATIENT) as one:
         with waiting(one), monkeypatch.context() as patch:
             patch.setitem(netns.TEMPLATES, "ipv4", "198.18.{}.{}.5")
             with (
                 pytest.raises(LabError, match="a lab could not be built: illegal IP address"),
-                session.start(Setting(TOPOLOGY)),
+                session.start(PATIENT),
             ):
                 pass
         assert everywhere(one.nodes, "clock").keys() == one.nodes.keys()
         shared = process_of(one)
     for _ in range(SPARE + 2):
-        with session.start(Setting(TOPOLOGY)) as lab:
+        with session.start(PATIENT) as lab:
             assert process_of(lab) != shared, "whatever is left of the other one is still there"
 
 
 @pytest.mark.slow("a lab that waits until its process may have another one")
 def test_a_process_that_has_died_gets_no_lab(session: Netns) -> None:
-    with pytest.raises(LabError, match="died"), session.start(Setting(TOPOLOGY)) as one:  # noqa: PT012
+    with pytest.raises(LabError, match="died"), session.start(PATIENT) as one:  # noqa: PT012
         with waiting(one):
             os.kill(process_of(one), signal.SIGKILL)
-            with session.start(Setting(TOPOLOGY)) as other:
+            with session.start(PATIENT) as other:
                 assert everywhere(other.nodes, "clock").keys() == other.nodes.keys()
         one.nodes["client"].call("clock")
 
 
-@pytest.mark.slow("round trips over a slow wire")
-@pytest.mark.parametrize(("rtt", "shares"), [(0.0, True), (SLOW, False)])
-def test_a_slow_wire_has_a_process_for_itself(session: Netns, rtt: float, shares: bool) -> None:
-    labs: list[AgentLab] = []
+HURRIED, SLOWLY = replace(PATIENT, waits=0.0), replace(PATIENT, rtt=SLOW)
+"""Whose wire is to do nothing else."""
 
-    class Remembered:
-        @contextmanager
-        def start(self, setting: Setting) -> Iterator[AgentLab]:
-            with session.start(setting) as lab:
-                labs.append(lab)
-                yield lab
 
-    case = load(ROOT / "scenarios/refused/closed-port.chaos.yaml").cases[0]
-    assert run(replace(case, setting=replace(case.setting, rtt=rtt)), Remembered()).verdict.kind == "PASS"
-    assert (labs[0].waiting is not nullcontext) == shares
+@pytest.mark.slow("labs that wait until their process may have another one")
+@pytest.mark.parametrize("alone", [HURRIED, SLOWLY], ids=["hurried", "over a slow wire"])
+def test_a_lab_whose_wire_must_be_in_time_has_a_process_for_itself(session: Netns, alone: Setting) -> None:
+    with session.start(PATIENT) as one, waiting(one), session.start(alone) as other:
+        assert process_of(other) != process_of(one), "it is not given to others"
+        with waiting(other), session.start(PATIENT) as third:
+            assert process_of(third) != process_of(other), "nor are others to it"
 
 
 @pytest.mark.slow("labs until the first one's process comes back")

@@ -108,7 +108,7 @@ def before_any_fault(mutant: Mutant) -> Mutant:
     """As far as it comes without a baseline, which depends on the network and on the probe; equal ones are run once."""
     assert mutant.run is not None
     case, wrapped = mutant.run
-    setting, nothing = replace(case.setting, folder=""), Path()
+    setting, nothing = replace(case.setting, folder="", waits=0.0), Path()
     alone = replace(case, setting=setting, faults=(), client=probe_of(case), file=nothing, name="", line=0, lines={})
     return replace(mutant, run=(replace(alone, expect=Expect(), tags=(), xfail=None), wrapped))
 

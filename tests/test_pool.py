@@ -17,11 +17,12 @@ import pytest
 from chaos import pool
 from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
-from chaos.model import Lab, Outcome, Service, Setting, Topology
+from chaos.model import SLOW, Lab, Outcome, Service, Setting, Topology
 from chaos.pool import Pool, Turns
 from chaos.ranges import Window
-from chaos.run import SLOW, Idle, run
+from chaos.run import Idle, run
 from chaos.scenario import Case, Expect
+from chaos.scenario.points import waits
 from chaos.topology import find
 
 PATIENCE = 10.0
@@ -29,16 +30,17 @@ SERVICES = {name: Service(name) for name in ("client", "server")}
 
 
 def case(name: str, *, exclusive: bool = False, elapsed: Window | Literal["kernel"] | None = None) -> Case:
+    expect = Expect(elapsed=elapsed)
     return Case(
         file=Path("scenarios/a/b.chaos.yaml"),
         name=name,
         line=1,
-        setting=Setting(Topology("client-server", "compose.yaml", SERVICES)),
+        setting=Setting(Topology("client-server", "compose.yaml", SERVICES), waits=waits(expect, "short")),
         faults=(),
         client=Socket(),
         adapter="socket",
         probe="client",
-        expect=Expect(elapsed=elapsed),
+        expect=expect,
         tags=(),
         xfail=None,
         exclusive=exclusive,

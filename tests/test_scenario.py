@@ -99,6 +99,22 @@ expect:
     assert found.lines["expect.error"] == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "patient"),
+    [
+        ("expect: {error: ok}", 0.0, False),
+        ("expect: {error: ok, elapsed: ..500ms}", 0.0, False),
+        ("expect: {error: ok, elapsed: 200ms..}", 0.2, False),
+        ("expect: {error: ok, elapsed: 1s..2s}", 1.0, True),
+        ("expect: {error: ETIMEDOUT, elapsed: kernel}", 3.0, True),
+        ("timing: real\nexpect: {error: ETIMEDOUT, elapsed: kernel}", 131.0, True),
+    ],
+)
+def test_how_long_the_attempt_will_wait(case: Callable[[str], Case], text: str, seconds: float, patient: bool) -> None:
+    setting = case(f"faults: [{{drop: {{at: server, segment: syn}}}}]\n{text}").setting
+    assert (setting.waits, setting.patient) == (seconds, patient)
+
+
 def test_a_plain_list_of_wire_is_at_the_client_wherever_that_is(case: Callable[[str], Case]) -> None:
     found = case("client: {node: server}\ntarget: {node: client}\nexpect:\n  wire:\n    - '> syn'\n    - '< rst'\n")
     assert found.expect.wire == {"server": ("> syn", "< rst")}

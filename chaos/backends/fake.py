@@ -166,7 +166,7 @@ class Fake(Netns):
     def _forkserver(self, libraries: Sequence[str]) -> int:
         return -1
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> tuple[Channel, Waiting]:
+    def _fork(self, spec: Spec, stack: ExitStack, *, shares: bool) -> tuple[Channel, Waiting]:
         self.agents = {node["name"]: FakeAgent(node["name"], hosts=spec["etc"]["hosts"]) for node in spec["nodes"]}
         for node in spec["nodes"]:
             self.agents[node["name"]].sysctls.update(node["sysctls"])

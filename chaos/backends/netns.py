@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,7 @@ class Netns:
         names = list(setting.topology.services)
         spec = specify(setting, names)
         with self._life() as stack:
-            channel, waiting = self._fork(spec, stack)
+            channel, waiting = self._fork(spec, stack, shares=setting.patient and not setting.slow)
             nodes = {
                 name: AgentNode(
                     name, _address(setting, names, name), _interface(name), channel, self._learnt, self._forkserver
@@ -197,11 +197,14 @@ class Netns:
             raise LabError("the netns session is not running")
         return self._processes.forkserver(libraries)
 
-    def _fork(self, spec: Spec, stack: ExitStack) -> tuple[Channel, Waiting]:
-        """Have a process build the lab: the line to its agents, and what to enter while it waits."""
+    def _fork(self, spec: Spec, stack: ExitStack, *, shares: bool) -> tuple[Channel, Waiting]:
+        """Have a process build the lab: the line to its agents, and what to enter while it waits.
+
+        `shares`: the process with others, whose building and end its wire may have to wait for.
+        """
         if self._processes is None:
             raise LabError("the netns session is not running")
-        tenant = self._processes.take()
+        tenant = self._processes.take(shares=shares)
         stack.callback(self._processes.give_back, tenant)
         ours, theirs = socket.socketpair()
         fd = ours.detach()
@@ -215,7 +218,7 @@ class Netns:
             raise LabError(f"{died} while a lab was starting")
         if "error" in message:
             raise LabError(f"a lab could not be built: {message['error']}")
-        return channel, tenant.waiting
+        return channel, tenant.waiting if shares else nullcontext
 
 
 def _first_word(zygote: socket.socket) -> bytes:

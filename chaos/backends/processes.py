@@ -92,10 +92,10 @@ class Processes:
         while self._ending:
             self._ending.pop().status.close()
 
-    def take(self) -> Tenant:
-        """A place for one more lab: beside others, in a process that is at rest, or in a new one."""
+    def take(self, *, shares: bool) -> Tenant:
+        """A place for one more lab: beside others if it shares, in a process that is at rest, or in a new one."""
         with self._asking:
-            process = next((process for process in self._filling if process.has_room), None)
+            process = next((process for process in self._filling if process.has_room), None) if shares else None
             if process is None:
                 process = self._rested() or Process(self._started(b"lab"))
                 self._filling.append(process)

@@ -112,7 +112,7 @@ def _cases(
             if name in seen:
                 source.complain(variant.place, f"two cases are called `{name}`")
             seen.add(name)
-            there = setting(at, where, variant.client.client, variant.root, source)
+            there = setting(at, where, variant.client.client, variant.expect, variant.root, source)
             if there is None:
                 continue
             fits(variant, there, source)

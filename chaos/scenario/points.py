@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chaos.marked import Marked
-from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Topology
+from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Timing, Topology
 from chaos.scenario.behind import behind
-from chaos.scenario.language import Document
+from chaos.scenario.language import Document, Expect
 from chaos.scenario.parts import FaultPart
 from chaos.scenario.variants import Variant
+from chaos.schedule import GIVES_UP
 from chaos.source import Source
 
 
@@ -26,7 +27,9 @@ def points(document: Document, matrix: Marked | None) -> Iterator[tuple[str, Doc
         yield "-".join(values), dataclasses.replace(document, **dict(zip(axes, values, strict=True)))
 
 
-def setting(document: Document, topology: Topology, client: Client, root: Marked, source: Source) -> Setting | None:
+def setting(
+    document: Document, topology: Topology, client: Client, expect: Expect, root: Marked, source: Source
+) -> Setting | None:
     """What a backend needs to know; None after noting why there is none."""
     listen = _listen(document, topology, client)
     target = _target(document, topology, listen) if listen else None
@@ -59,7 +62,15 @@ def setting(document: Document, topology: Topology, client: Client, root: Marked
         bound=getattr(getattr(client, "bind", None), "port", None),
         names=document.names,
         addresses=document.addresses,
+        waits=waits(expect, document.timing),
     )
+
+
+def waits(expect: Expect, timing: Timing) -> float:
+    """Seconds that the attempt lasts at least, as far as the scenario says."""
+    if expect.elapsed == "kernel":
+        return GIVES_UP[timing]
+    return (expect.elapsed and expect.elapsed.low) or 0.0
 
 
 def _with_resolver(topology: Topology, root: Marked, source: Source) -> Topology:
