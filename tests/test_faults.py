@@ -176,6 +176,7 @@ ARMING: dict[str, list[str]] = {
     "port-taken {at: client}": ["client occupy 198.18.1.2 5555 stream"],
     "simultaneous-open {at: server}": [
         "server listener ends",
+        f"router wire arm syn 8080 from 198.18.1.2 to {SERVER} 1.. meet",
         "server crossing 198.18.2.2 8080 to 198.18.1.2 5555",
     ],
     "socket-file {at: client, state: missing}": ["client listener ends", f"client pathname {PATH} unlink"],

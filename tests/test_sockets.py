@@ -74,6 +74,10 @@ def written(text: str, folder: Path) -> list[Case]:
         ("faults: [{port-taken: {at: client}}]", "takes the port that the client binds"),
         ("faults: [{simultaneous-open: {at: server}}]", "dials the port that the client binds"),
         (
+            "path: direct\nfaults: [{simultaneous-open: {at: server}}]\nclient: {use: socket, bind: {port: 5555}}",
+            "simultaneous-open needs the wire",
+        ),
+        (
             "family: local\ntype: datagram\nfaults: [{socket-file: {at: client, state: full}}]",
             "only a stream socket has a queue",
         ),

@@ -135,6 +135,22 @@ def test_without_a_number_pairs_are_swapped() -> None:
     assert out(found, *frames) == [frames[1], frames[0], frames[3], frames[2]]
 
 
+def test_a_syn_is_held_until_the_other_end_s_comes_by() -> None:
+    found = rules({"do": "meet"}, segments=["syn"])
+    ours, theirs, other, refusal = framed(4, flags=SYN), back(flags=SYN), back(flags=SYN, dport=5), back(flags=RST)
+    assert out(found, theirs) == [theirs], "it comes too early for ours"
+    assert out(found, ours, other, refusal) == [other, refusal]
+    assert out(found, theirs) == [ours, theirs]
+    assert out(found, theirs) == [theirs], "once"
+    assert found.count(1) == 1
+
+
+def test_a_syn_that_has_met_one_further_on_goes_before_its_syn_ack() -> None:
+    found = rules({"do": "meet"}, segments=["syn"])
+    ours, answer = framed(4, flags=SYN), framed(4, flags=SYN_ACK)
+    assert out(found, ours, ours, answer) == [ours, answer], "as a retransmission of its own does"
+
+
 def test_a_narrow_link_is_free_when_the_last_byte_has_left() -> None:
     found = rules({"do": "bandwidth", "rate": 1000, "queue": 250})
     frame = framed(4, b"x" * 60)  # 100 bytes

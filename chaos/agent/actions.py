@@ -1,7 +1,7 @@
 """What a rule of the wire does to a segment that it takes: one class an action, `act(frame, segment, now)`.
 
 An action returns what becomes of the frame: none, one or several, each with the seconds by which it is late. `beside`
-is asked of every other segment; only what holds one back for the next to overtake it has something to say there.
+is asked of every other segment; only what holds one back for another has something to say there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from chaos.agent import damage, icmp
-from chaos.agent.segment import ETHERNET, Segment
+from chaos.agent.segment import ETHERNET, Segment, names
 
 
 class Late(NamedTuple):
@@ -78,6 +78,29 @@ class Reorder:
         return [Late(frame)] if held is None else [Late(frame), Late(held)]
 
 
+class Meet:
+    """A SYN is held until one comes from its other end, so that the two cross; or until its own end's SYN-ACK follows,
+    which has met one further on.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[object, ...], bytes] = {}
+
+    def act(self, frame: bytes, segment: Segment, now: float) -> list[Late]:
+        self._held[segment[:5]] = frame
+        return []
+
+    def beside(self, frame: bytes, segment: Segment) -> list[Late]:
+        version, src, dst, sport, dport = segment[:5]
+        called = names(segment)
+        released = []
+        if "syn" in called:
+            released.append(self._held.pop((version, dst, src, dport, sport), None))
+        elif "syn-ack" in called:
+            released.append(self._held.pop(segment[:5], None))
+        return [Late(held) for held in (*released, frame) if held is not None]
+
+
 class Corrupt(Pass):
     """A bit is flipped, or the checksum is wrong; which one, the seed decides."""
 
@@ -140,6 +163,7 @@ ACTIONS: Mapping[str, Callable[..., Action]] = {
     "delay": Delay,
     "duplicate": Duplicate,
     "reorder": Reorder,
+    "meet": Meet,
     "corrupt": Corrupt,
     "truncate": Truncate,
     "bandwidth": Bandwidth,

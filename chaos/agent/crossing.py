@@ -14,8 +14,10 @@ from chaos.agent.serve import Agent, Pipe
 def run(agent: Agent, *, here: Sequence[object], there: Sequence[object]) -> int:
     """Dial from [address, port] to [address, port] until somebody there dials too; echo what comes then.
 
-    A client that is not there yet refuses, one round trip later, and is dialled again. First event: {"ready": true}.
-    Told {"opened": true} the child answers {"opened": connections}; told {"forget": true} likewise, and forgets them.
+    A client that is not there yet refuses, one round trip later, and is dialled again. In between there is nobody here,
+    so the wire holds its SYN until ours comes by (chaos/agent/actions.py, Meet). First event: {"ready": true}. Told
+    {"opened": true} the child answers {"opened": connections}; told {"forget": true} it forgets them without a word to
+    the peer and answers {"forgotten": n}.
     """
     return agent.fork(lambda pipe: Crossing(pipe).dial(tuple(here), tuple(there)))
 
@@ -25,7 +27,6 @@ class Crossing:
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._opened = 0
         self._open: list[socket.socket] = []
 
     def dial(self, here: tuple[object, ...], there: tuple[object, ...]) -> None:
@@ -37,16 +38,15 @@ class Crossing:
             if "forget" in question:
                 for sock in self._open:
                     diag.forget(sock)
-            self._pipe.write({"opened": self._opened})
+            self._pipe.write({"forgotten" if "forget" in question else "opened": len(self._open)})
 
     def _dial(self, here: tuple[object, ...], there: tuple[object, ...]) -> None:
-        while True:
+        while not self._open:
             sock = endpoint.make(endpoint.family_of(str(here[0])), "stream")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(here)
             with sock, contextlib.suppress(ConnectionRefusedError, ConnectionResetError, TimeoutError):
                 sock.connect(there)
-                self._opened += 1
                 self._open.append(sock)
                 while data := sock.recv(1 << 16):
                     sock.sendall(data)

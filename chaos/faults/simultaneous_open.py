@@ -11,14 +11,18 @@ from chaos.conversation import direction, opener, segment
 from chaos.effect import Effect
 from chaos.evidence import Evidence
 from chaos.faults._armed import Touching
+from chaos.faults._children import started, told
 from chaos.faults._listener import OfOurListener
+from chaos.faults._rules import Selection
+from chaos.faults._wire import NO_WIRE
 from chaos.fields import NodeName
-from chaos.model import Lab, Setting
+from chaos.model import ROUTER, Lab, Setting
 
 
 @dataclass(frozen=True)
 class SimultaneousOpen(OfOurListener):
-    """Nobody listens: the target dials the client's port (which it must `bind`) while the client dials its.
+    """Nobody listens: the target dials the client's port (which it must `bind`) while the client dials its. The wire
+    holds the client's SYN until the target's comes by: of two that meet by chance, one finds nobody there.
 
     Wire: two SYNs cross, and each is answered with a SYN-ACK of the SYN's own number; one connection comes of it.
     By hand: `nc -p 8080 CLIENT 5555` and `nc -p 5555 SERVER 8080` within a round trip
@@ -31,10 +35,12 @@ class SimultaneousOpen(OfOurListener):
     at: NodeName
 
     def check(self, setting: Setting, expect: object) -> Iterable[tuple[str, str]]:
-        """The target must know which port to dial."""
+        """The target must know which port to dial, and there must be a wire."""
         yield from super().check(setting, expect)
         if setting.bound is None:
             yield "at", "simultaneous-open dials the port that the client binds: say `client: {bind: {port: 5555}}`"
+        if setting.path == "direct":
+            yield "at", f"simultaneous-open {NO_WIRE}"
 
     def effect(self, setting: Setting) -> Effect:
         """Another way to be connected."""
@@ -44,21 +50,21 @@ class SimultaneousOpen(OfOurListener):
     @contextmanager
     def inject(self, lab: Lab) -> Iterator[Touching]:
         node, client = lab.nodes[self.at], lab.nodes[lab.setting.client]
-        with lab.listening(do="absent"):
-            here, there = (node.address, lab.setting.listen.port), (client.address, lab.setting.bound or 0)
-            crossing = node.start("crossing", here=here, there=there)
-            try:
-                crossing.next(5.0)
+        here, there = (node.address, lab.setting.listen.port), (client.address, lab.setting.bound or 0)
+        syns = Selection(ROUTER, ("syn",), from_=lab.setting.client, to=self.at).match(lab)
+        with (
+            lab.listening(do="absent"),
+            lab.on_wire({"match": syns, "action": {"do": "meet"}}),
+            started(node, "crossing", here=here, there=there) as crossing,
+        ):
 
-                def hits() -> int:
-                    crossing.tell({"opened": True})
-                    return int(crossing.next(5.0)["opened"])
+            def hits() -> int:
+                crossing.tell({"opened": True})
+                return int(told(crossing, "opened"))
 
-                yield Touching(hits, _no_syn_back)
-                crossing.tell({"forget": True})
-                crossing.next(5.0)
-            finally:
-                crossing.end()
+            yield Touching(hits, _no_syn_back)
+            crossing.tell({"forget": True})
+            told(crossing, "forgotten")
 
 
 def _no_syn_back(evidence: Evidence) -> str | None:
