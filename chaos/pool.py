@@ -20,14 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from chaos import neighbours
-
 if TYPE_CHECKING:
     from chaos.run import Idle
     from chaos.scenario import Case
 
 T = TypeVar("T")
-LABS: Final = 256
+LABS: Final = 320
 """Labs alive at once, at most."""
 WORTH: Final = 40
 """Cases that share one lab, one after another, before one more is worth its start."""
@@ -111,7 +109,7 @@ class Pending(Generic[T]):
 class Pool(Generic[T]):
     """Runs cases in threads of its own. `work` is given a case and what to enter while it waits.
 
-    `jobs` are at work at once, in at most `labs` labs, and no more than the kernel's neighbour tables have room for.
+    `jobs` are at work at once, in at most `labs` labs.
     `sharing`: what is equal in cases that can have the same lab, which is dear, one after another; None: nothing is.
     """
 
@@ -122,9 +120,8 @@ class Pool(Generic[T]):
         labs: int = LABS,
         sharing: Callable[[Case], Hashable] = lambda _: None,
     ) -> None:
-        self._labs, self._room, self._sharing = labs, neighbours.room(), sharing
+        self._labs, self._sharing = labs, sharing
         self._waiting: Counter[Hashable] = Counter()
-        self._taken = 0
         self._work, self._turns = work, Turns(jobs or auto_jobs())
         self._lock = threading.Lock()
         self._shared: deque[Pending[T]] = deque()
@@ -168,7 +165,6 @@ class Pool(Generic[T]):
         """Start what may start now; the lock is held."""
         while not self._stopped and (one := self._next()) is not None:
             self._running.append(one)
-            self._taken += neighbours.of(one.case.setting)
             thread = threading.Thread(target=self._run, args=(one,), name=one.case.node_id, daemon=True)
             self._threads.add(thread)
             thread.start()
@@ -178,7 +174,7 @@ class Pool(Generic[T]):
             return None
         if self._shared:
             one = next(filter(self._is_worth_it, self._shared), None)
-            if one is None or not self._fits(one.case):
+            if one is None or len(self._running) >= min(self._labs, auto_labs()):
                 return None
             self._shared.remove(one)
             self._waiting[one.shares] -= 1
@@ -191,12 +187,6 @@ class Pool(Generic[T]):
             return True
         labs = sum(other.shares == one.shares for other in self._running)
         return labs * WORTH < self._waiting[one.shares] or not labs
-
-    def _fits(self, case: Case) -> bool:
-        """Whether one more lab may live; the first may always."""
-        if len(self._running) >= min(self._labs, auto_labs()):
-            return False
-        return not self._taken or self._taken + neighbours.of(case.setting) <= self._room
 
     def _run(self, one: Pending[T]) -> None:
         try:
@@ -213,6 +203,5 @@ class Pool(Generic[T]):
     def _done(self, one: Pending[T]) -> None:
         with self._lock:
             self._running.remove(one)
-            self._taken -= neighbours.of(one.case.setting)
             self._threads.discard(threading.current_thread())
             self._fill()

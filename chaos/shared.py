@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 EMBEDDED: Final = "netns"
-LABS: Final = 256
+LABS: Final = 320
 IN_CONTAINERS: Final = "docker"
 NO_NETWORK: Final = "fake"
 """Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""

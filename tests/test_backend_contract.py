@@ -273,9 +273,11 @@ def test_quiesce_leaves_no_socket_and_no_neighbour(backend: Any, lab: AgentLab) 
 
 
 def neighbours(node: AgentNode) -> list[Any]:
-    """What the node remembers of its links; multicast (NOARP) and the wire's (PERMANENT) are rules and no memory."""
+    """What the node remembers of its links; multicast (NOARP) and the wire's (PERMANENT) are rules and no memory, and
+    who has not been asked for has no state.
+    """
     found = json.loads(node.call("command", argv=["ip", "-json", "neigh", "show", "nud", "all"]) or "[]")
-    return [entry for entry in found if entry["state"] not in (["NOARP"], ["PERMANENT"])]
+    return [entry for entry in found if entry.get("state", ["NOARP"]) not in (["NOARP"], ["PERMANENT"])]
 
 
 def same(packet: Packet) -> tuple[Any, ...]:

@@ -37,9 +37,9 @@ def soon(lab: AgentLab, node: str, states: list[str]) -> None:
 
 
 def neighbours(node: Node) -> dict[str, str]:
-    """Each neighbour's address and the state of its entry; the router's link-local address is of no use to IPv4."""
+    """The address of each neighbour that has been asked for, and the state of its entry."""
     found = json.loads(node.call("command", argv=["ip", "-4", "-json", "neigh", "show", "nud", "all", "dev", "eth0"]))
-    return {entry["dst"]: entry["state"][0] for entry in found if entry["state"] != ["NOARP"]}
+    return {entry["dst"]: entry["state"][0] for entry in found if entry.get("state", ["NOARP"]) != ["NOARP"]}
 
 
 def attempt(lab: AgentLab, client: Socket = CONNECT) -> Outcome:

@@ -1,84 +1,61 @@
-"""The neighbour tables of the host: how much of them labs need, how many labs that makes, and what an overflow is."""
+"""The neighbour tables of the host: labs take none of their room, and an overflow is told."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from chaos import neighbours
+from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
+from chaos.faults.link_down import LinkDown
 from chaos.model import Family, Setting
 from chaos.neighbours import NEIGHBOURS
-from chaos.pool import Pool
-from chaos.run import Idle
-from chaos.scenario import Case
 from tests.labs import TOPOLOGY, session
 from tests.test_check import DROPPED, TIMED_OUT, judged, seen
-from tests.test_pool import PATIENCE, case
 
 __all__ = ["session"]
 
 HEAD = "entries  allocs   table_fulls\n"
 
 
-@pytest.mark.parametrize(("family", "behind"), [("ipv4", "169.254.0.1"), ("ipv6", "fe80::2")])
-def test_a_lab_takes_no_more_of_the_table_than_it_is_counted_for(session: Netns, family: Family, behind: str) -> None:
-    """`ip neighbour` says what the kernel has; what is permanent takes no room, and what needs no ARP is given up."""
-    setting = Setting(TOPOLOGY, family=family)
-    with session.start(setting) as lab:
+@pytest.mark.parametrize("path", ["routed", "direct"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_no_entry_of_a_lab_takes_room(session: Netns, family: Family, path: Literal["routed", "direct"]) -> None:
+    """`ip neighbour` says what the kernel has: what is permanent or marked does not count, multicast is given up."""
+    with session.start(Setting(TOPOLOGY, family=family, path=path)) as lab:
         assert Socket().attempt(lab).error == "ok"
-        found = [
-            line.split()
-            for node in lab.nodes.values()
-            for line in str(node.call("command", argv=["ip", "neighbour", "show", "nud", "all"])).splitlines()
-        ]
-    permanent = [words[0] for words in found if words[-1] == "PERMANENT"]
-    assert permanent == [behind], "the wire's"
-    counted = [words for words in found if words[-1] not in ("PERMANENT", "NOARP")]
-    assert 4 <= len(counted) <= neighbours.of(setting), counted
+        used = entries(lab)
+        assert len([words for words in used if "lladdr" in words and "extern_learn" in words]) >= 2
+        assert [words for words in used if counts(words)] == []
+        lab.quiesce()
+        assert [words for words in entries(lab) if counts(words)] == []
 
 
-def test_labs_that_live_at_once_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine cases, and room for three of them."""
-    monkeypatch.setattr(neighbours, "room", lambda: 3 * neighbours.of(case("any").setting) + 1)
-    together, alive, most = threading.Barrier(3, timeout=PATIENCE), set[str](), list[int]()
-
-    def work(one: Case, idle: Idle) -> None:
-        alive.add(one.name)
-        with idle():
-            together.wait()
-            most.append(len(alive))
-            together.wait()
-        alive.discard(one.name)
-
-    for result in Pool(work, 4).start([case(str(number)) for number in range(9)]):
-        result.result(PATIENCE)
-    assert max(most) == 3
+@pytest.mark.slow("a link without a carrier loses its entries, and the neighbour is asked for again")
+def test_an_entry_that_went_with_its_link_is_reserved_again(session: Netns) -> None:
+    with session.start(Setting(TOPOLOGY)) as lab:
+        before = entries(lab)
+        with LinkDown("server").inject(lab):
+            assert len(entries(lab)) < len(before)
+        assert Socket().attempt(lab).error == "ok"
+        lab.quiesce()
+        assert sorted(entries(lab)) == sorted(before)
 
 
-def test_a_lab_that_is_larger_than_all_room_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "room", lambda: 1)
-    results = Pool(lambda one, _: one.name, 4).start([case("a"), case("b")])
-    assert [result.result(PATIENCE) for result in results] == ["a", "b"]
+def entries(lab: AgentLab) -> list[list[str]]:
+    """What `ip neighbour` says of each node, in words."""
+    asked = ["ip", "neighbour", "show", "nud", "all"]
+    return [line.split() for node in lab.nodes.values() for line in str(node.call("command", argv=asked)).splitlines()]
 
 
-def test_the_smaller_table_says_how_much_room_there_is_and_workers_share_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
-    thresholds = [tmp_path / "ipv4", tmp_path / "ipv6"]
-    monkeypatch.setattr(neighbours, "THRESHOLDS", [str(path) for path in thresholds])
-    assert neighbours.room() == 870, "nobody says, in a network namespace that is not the first: it is Linux's own"
-    thresholds[0].write_text("4096\n")
-    assert neighbours.room() == 3481
-    thresholds[1].write_text("400\n")
-    assert neighbours.room() == 340
-    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
-    assert neighbours.room() == 113
+def counts(words: list[str]) -> bool:
+    """Whether the kernel counts an entry, and cannot do without it (neigh_alloc(), neigh_forced_gc())."""
+    return "extern_learn" not in words and words[-1] not in ("PERMANENT", "NOARP")
 
 
 def test_overflows_are_counted_on_every_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

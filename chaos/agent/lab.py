@@ -29,7 +29,7 @@ from typing import NamedTuple, NoReturn, TypedDict
 
 from chaos.agent import descendants, kernel, threads
 from chaos.agent.netlink import LOOPBACK, Netlink
-from chaos.agent.serve import Agent, Host, Loop
+from chaos.agent.serve import Agent, Host, Loop, Neighbour
 
 
 class NodeSpec(TypedDict):
@@ -230,11 +230,14 @@ class Lab:
         spec: Spec = json.loads(asked)
         self._mounts = private_mounts(spec["etc"], base)
         networks = make_namespaces(spec["nodes"], base.network)
-        build(spec, networks)
+        known = neighbours(spec)
+        build(spec, networks, known)
         for network in networks.values():
             network.netlink.close()
         self._pids = _opened("pid")
-        self._places = [Place(name, network.fd, self._mounts, self._pids, base) for name, network in networks.items()]
+        self._places = [
+            Place(name, known[name], network.fd, self._mounts, self._pids, base) for name, network in networks.items()
+        ]
         (line,) = fds
         self._host = Host(line, loop, lambda: over(self))
         for name, place in zip(networks, self._places, strict=True):
@@ -300,8 +303,20 @@ def make_namespaces(nodes: list[NodeSpec], base: int) -> dict[str, Network]:
     return made
 
 
-def build(spec: Spec, networks: Mapping[str, Network]) -> None:
-    """Links, addresses, the wire's device and the routes: one message to the kernel for each namespace."""
+def neighbours(spec: Spec) -> dict[str, list[Neighbour]]:
+    """Of each node, whom its links lead to."""
+    found: dict[str, list[Neighbour]] = {node["name"]: [] for node in spec["nodes"]}
+    for link in spec["links"]:
+        on_link = [route for route in spec["routes"] if route["node"] == link["node"] and route["via"] is None]
+        addresses = [*(address for address, _ in link["hub_addresses"]), *(route["destination"] for route in on_link)]
+        found[link["node"]] = [(address, "eth0") for address in dict.fromkeys(addresses)]
+        if not spec["bridged"]:
+            found[link["hub"]] += [(address, link["hub_interface"]) for address, _ in link["addresses"]]
+    return found
+
+
+def build(spec: Spec, networks: Mapping[str, Network], known: Mapping[str, Sequence[Neighbour]]) -> None:
+    """Links, addresses, the wire's device, the routes and whom nodes will know: few messages to each namespace."""
     hub = networks[spec["links"][0]["hub"]]
     kernel.setns(hub.fd, kernel.CLONE_NEWNET)
     with hub.netlink.together():
@@ -310,6 +325,9 @@ def build(spec: Spec, networks: Mapping[str, Network]) -> None:
         netlink = networks[link["node"]].netlink
         with netlink.together():
             _build_node(netlink, link, [route for route in spec["routes"] if route["node"] == link["node"]])
+            reserve(netlink, known[link["node"]])
+    with hub.netlink.together():  # when both ends are up: a link that loses its carrier loses its neighbours
+        reserve(hub.netlink, known[link["hub"]])
     hub.netlink.await_carriers([link["hub_interface"] for link in spec["links"]])
 
 
@@ -321,6 +339,12 @@ def _build_hub(netlink: Netlink, spec: Spec, networks: Mapping[str, Network]) ->
         _build_hub_side(netlink, link, networks[link["node"]], bridged=spec["bridged"] is not None)
     if spec["wire"]:
         build_wire(netlink, [link["hub_interface"] for link in spec["links"]], spec["families"])
+
+
+def reserve(netlink: Netlink, known: Sequence[Neighbour]) -> None:
+    """Have room for all of these in the host's tables, whoever else is there (chaos/neighbours.py)."""
+    for address, interface in known:
+        netlink.reserve_neighbour(address, interface)
 
 
 def _build_node(netlink: Netlink, link: LinkSpec, routes: list[RouteSpec]) -> None:
@@ -366,7 +390,8 @@ def build_wire(netlink: Netlink, interfaces: Sequence[str], families: Sequence[s
 class Place:
     """A node's namespaces (serve.Home): the network's, and its mounts, which are the lab's until it has its own."""
 
-    def __init__(self, name: str, network: int, mounts: int, pids: int, base: Base) -> None:
+    def __init__(self, name: str, known: Sequence[Neighbour], network: int, mounts: int, pids: int, base: Base) -> None:
+        self.neighbours = known
         self._name, self._network, self._pids, self._base = name, network, pids, base
         self._mounts = self._of_the_lab = mounts
 

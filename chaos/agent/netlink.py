@@ -45,7 +45,7 @@ LOOPBACK, LOOPBACK_NUMBER = "lo", 1
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 RTM_F_CLONED, RTNH_F_ONLINK = 0x200, 0x4
 FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
-NDA_DST, NUD_NOARP, NUD_PERMANENT = 1, 0x40, 0x80
+NDA_DST, NUD_NONE, NUD_NOARP, NUD_PERMANENT, NTF_EXT_LEARNED = 1, 0, 0x40, 0x80, 0x10
 
 
 def attribute(kind: int, value: bytes | str | int) -> bytes:
@@ -322,10 +322,30 @@ class Netlink:
 
         One that is permanent takes no room in the table (chaos/neighbours.py).
         """
+        body = self._neighbour(address, interface, NUD_PERMANENT)
+        self.request(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_EXCL, f"ip neighbour add {address} dev {interface}")
+
+    def reserve_neighbour(self, address: str, interface: str) -> None:
+        """An entry for a neighbour that nobody has asked for yet: it is asked for, and found or not, as any other.
+
+        That it is marked as managed by somebody else is all that differs: like a permanent one it takes no room in the
+        table, and the kernel does not drop it when there are many (net/core/neighbour.c, neigh_alloc(); Linux 5.0).
+        """
+        body = self._neighbour(address, interface, NUD_NONE, NTF_EXT_LEARNED)
+        what = f"ip neighbour add {address} dev {interface} nud none extern_learn"
+        self.request(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_EXCL, what)
+
+    def forget_neighbours(self, reserved: Sequence[tuple[str, str]]) -> None:
+        """Have entries, by address and interface, as they were when they were reserved."""
+        with contextlib.suppress(FileNotFoundError), self.together():  # it went with its link's carrier
+            for address, interface in reserved:
+                body = self._neighbour(address, interface, NUD_NONE)
+                self.request(RTM_DELNEIGH, body, what=f"ip neighbour del {address} dev {interface}")
+                self.reserve_neighbour(address, interface)
+
+    def _neighbour(self, address: str, interface: str, state: int, flags: int = 0) -> bytes:
         family, raw = packed(address)
-        body = NEIGHBOUR.pack(family, 0, 0, self.number(interface), NUD_PERMANENT, 0, RTN_UNICAST)
-        what = f"ip neighbour add {address} dev {interface}"
-        self.request(RTM_NEWNEIGH, body + attribute(NDA_DST, raw), NLM_F_CREATE | NLM_F_EXCL, what)
+        return NEIGHBOUR.pack(family, 0, 0, self.number(interface), state, flags, RTN_UNICAST) + attribute(NDA_DST, raw)
 
     def flush_exceptions(self) -> None:
         """ip -6 route flush cache: forget every path MTU (and redirect) that was learnt over IPv6.

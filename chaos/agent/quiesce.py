@@ -11,6 +11,7 @@ from chaos.agent.capture import Capture
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent
 
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 ROUTES_OF_IPV4 = "/proc/sys/net/ipv4/route/flush"
 
 
@@ -58,14 +59,19 @@ class Memory:
         return capture.counted
 
     def forget(self, families: Sequence[str]) -> None:
-        """Destroy and flush; only what these families have, for a table of neighbours is all namespaces', and long."""
+        """Destroy and flush; only what these families have, and the neighbours that are known: to look for others is to
+        look at those of all namespaces.
+        """
         for found in list(diag.sockets(self._sockets)):
             diag.destroy(self._sockets, found)
+        if self._agent.neighbours is not None:
+            self._routes.forget_neighbours(self._agent.neighbours)
+        else:
+            for family in families:
+                self._routes.flush_neighbours(FAMILIES[family])
         if "ipv4" in families:
-            self._routes.flush_neighbours(socket.AF_INET)
             os.pwrite(self._flush, b"1", 0)  # route exceptions
         if "ipv6" in families:
-            self._routes.flush_neighbours(socket.AF_INET6)
             self._routes.flush_exceptions()
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from chaos.agent import kernel, loaded
 from chaos.agent.threads import Thread
@@ -210,8 +210,14 @@ class Child:
         return 0
 
 
+Neighbour: TypeAlias = tuple[str, str]
+"""Of a node: its address, and the interface that leads to it."""
+
+
 class Home(Protocol):
-    """Where a node is, for agents that share a process."""
+    """Where a node is, for agents that share a process. `neighbours`: all that it can have."""
+
+    neighbours: Sequence[Neighbour]
 
     def enter(self) -> None:
         """Have what this process does from now on happen there, and what it starts be there."""
@@ -413,6 +419,11 @@ class Agent:
     def alarm(self, callback: Callable[[], None], seconds: float | None) -> None:
         """Call back once, so many seconds from now and not when it was said before; None: not any more."""
         self._loop.alarm(callback, seconds)
+
+    @property
+    def neighbours(self) -> Sequence[Neighbour] | None:
+        """All that this node can have, if that is known: each has its entry."""
+        return None if self._home is None else self._home.neighbours
 
     def have_own_files(self) -> None:
         """What is written in /etc from now on is this node's alone."""

@@ -11,14 +11,14 @@ from chaos.model import Node
 
 
 def entry(node: Node, address: str, interface: str) -> dict[str, Any] | None:
-    """What a node knows of a neighbour: `state`, and `lladdr` if it has been found; None when there is no entry."""
+    """What a node knows of a neighbour: `state`, and `lladdr` if it has been found; None if it was not asked for."""
     argv = ["ip", "-json", "neigh", "show", "to", address, "dev", interface, "nud", "all"]
     found: list[dict[str, Any]] = json.loads(node.call("command", argv=argv) or "[]")
-    return found[0] if found else None
+    return next((each for each in found if "state" in each), None)
 
 
 def state(node: Node, address: str, interface: str) -> str:
-    """The entry's state: REACHABLE, FAILED...; `gone` when there is none."""
+    """The entry's state: REACHABLE, FAILED...; `gone` when it has none."""
     found = entry(node, address, interface)
     return str(found["state"][0]) if found else "gone"
 
