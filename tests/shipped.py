@@ -109,14 +109,16 @@ class Scenarios:
             self._lock.close()
 
     def ended(self) -> list[Ended]:
-        """What became of all cases; those that nobody has run are run now."""
+        """What became of all cases; those that nobody has run are run now, and what fell beside others once more: its
+        own item tells of that, and is run again alone; whoever asks for all of them need not be.
+        """
         self._hold(fcntl.LOCK_EX)
         try:
             if self._file is not None and self._file.exists():
                 found: list[Ended] = pickle.loads(self._file.read_bytes())  # noqa: S301 (a worker of this run wrote it)
                 return found
-            if left := [case for case in cases() if key(case) not in self._seen]:
-                self._seen |= zip(map(key, left), side_by_side(left), strict=True)
+            self._run([case for case in cases() if key(case) not in self._seen])
+            self._run([case for case in cases() if fell(case, self._seen[key(case)])])
             found = [self._seen[key(case)] for case in cases()]
             if self._file is not None:
                 self._file.write_bytes(pickle.dumps(found))
@@ -124,9 +126,18 @@ class Scenarios:
         finally:
             self._hold(fcntl.LOCK_UN)
 
+    def _run(self, chosen: Sequence[Case]) -> None:
+        if chosen:
+            self._seen |= zip(map(key, chosen), side_by_side(chosen), strict=True)
+
     def _hold(self, how: int) -> None:
         if self._lock is not None:
             fcntl.flock(self._lock, how)
+
+
+def fell(case: Case, end: Ended) -> bool:
+    """Whether a case ended otherwise than it says of itself."""
+    return isinstance(end, Result) and end.verdict.kind != ("FAIL" if case.xfail else "PASS")
 
 
 def is_shipped(item: pytest.Item) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from chaos.scenario import load
+from chaos.check import Verdict
+from chaos.findings import Kind
+from chaos.run import Result
+from chaos.scenario import Case, load
 from tests import lanes, shipped
 from tests.source import ROOT
 
@@ -111,6 +114,28 @@ def test_the_first_runs_the_scenarios_and_the_others_read_what_became_of_them(
     assert ran == [[case]]
     for worker in workers:
         worker.close()
+
+
+def test_a_scenario_that_fell_beside_others_is_run_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = load(shipped.SCENARIOS / "refused" / "closed-port.chaos.yaml").cases[:2]
+    verdicts: dict[tuple[str, int], Kind] = {(one.name, 1): "PASS", (other.name, 1): "INVALID", (other.name, 2): "FAIL"}
+    ran: list[str] = []
+
+    def run(chosen: Sequence[Case]) -> list[Result]:
+        ran.extend(case.name for case in chosen)
+        return [ended(case, verdicts[case.name, ran.count(case.name)]) for case in chosen]
+
+    monkeypatch.setattr(shipped, "cases", lambda: (one, other))
+    monkeypatch.setattr(shipped, "side_by_side", run)
+    found = shipped.Scenarios().ended()
+    assert [end.verdict.kind for end in found if isinstance(end, Result)] == ["PASS", "FAIL"], (
+        "and what it is then, it is"
+    )
+    assert ran == [one.name, other.name, other.name]
+
+
+def ended(case: Case, kind: Kind) -> Result:
+    return Result(case, Verdict(kind), 0.0, None)
 
 
 ONE = """
