@@ -170,7 +170,7 @@ class Pool(Generic[T]):
             thread.start()
 
     def _next(self) -> Pending[T] | None:
-        if any(one.case.exclusive for one in self._running):
+        if len(self._running) == 1 and self._running[0].case.exclusive:  # it is alone
             return None
         if self._shared:
             one = next(filter(self._is_worth_it, self._shared), None)
