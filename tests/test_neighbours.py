@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -9,14 +10,17 @@ from typing import Literal
 import pytest
 
 from chaos import neighbours
+from chaos.agent.netlink import Netlink
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.clients.socket import Socket
 from chaos.faults.link_down import LinkDown
 from chaos.model import Family, Setting
 from chaos.neighbours import NEIGHBOURS
+from tests.forked import forked
 from tests.labs import TOPOLOGY, session
 from tests.test_check import DROPPED, TIMED_OUT, judged, seen
+from tests.test_nothing_left import enter_namespaces
 
 __all__ = ["session"]
 
@@ -45,6 +49,23 @@ def test_an_entry_that_went_with_its_link_is_reserved_again(session: Netns) -> N
         assert Socket().attempt(lab).error == "ok"
         lab.quiesce()
         assert sorted(entries(lab)) == sorted(before)
+
+
+def test_an_entry_that_has_been_learnt_meanwhile_is_reserved_all_the_same() -> None:
+    assert forked(learnt_and_reserved) == "198.18.0.2 dev one extern_learn"
+
+
+def learnt_and_reserved() -> str:
+    """What `ip neighbour` says of it then, in a network of its own."""
+    enter_namespaces()
+    with Netlink() as netlink:
+        netlink.veth("one", "other")
+        netlink.set_up("other")
+        where = ["198.18.0.2", "dev", "one"]
+        subprocess.run(["ip", "neigh", "add", *where, "lladdr", "02:00:00:00:00:01", "nud", "reachable"], check=True)
+        netlink.reserve_neighbour("198.18.0.2", "one")
+        shown = subprocess.run(["ip", "neigh", "show", *where[:1], "nud", "all"], check=True, capture_output=True)
+    return " ".join(shown.stdout.decode().split())
 
 
 def entries(lab: AgentLab) -> list[list[str]]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x100, 0x200, 0x400, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 HEADER, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 NEIGHBOUR = struct.Struct("=BBHiHBB")
@@ -326,14 +326,14 @@ class Netlink:
         self.request(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_EXCL, f"ip neighbour add {address} dev {interface}")
 
     def reserve_neighbour(self, address: str, interface: str) -> None:
-        """An entry for a neighbour that nobody has asked for yet: it is asked for, and found or not, as any other.
+        """An entry for a neighbour of which nothing is known: it is asked for, and found or not, as any other.
 
         That it is marked as managed by somebody else is all that differs: like a permanent one it takes no room in the
         table, and the kernel does not drop it when there are many (net/core/neighbour.c, neigh_alloc(); Linux 5.0).
         """
         body = self._neighbour(address, interface, NUD_NONE, NTF_EXT_LEARNED)
-        what = f"ip neighbour add {address} dev {interface} nud none extern_learn"
-        self.request(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_EXCL, what)
+        what = f"ip neighbour replace {address} dev {interface} nud none extern_learn"
+        self.request(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE, what)
 
     def forget_neighbours(self, reserved: Sequence[tuple[str, str]]) -> None:
         """Have entries, by address and interface, as they were when they were reserved."""
