@@ -117,10 +117,10 @@ class Pool(Generic[T]):
         self,
         work: Callable[[Case, Idle], T],
         jobs: int | None = None,
-        labs: int = LABS,
+        labs: int | None = None,
         sharing: Callable[[Case], Hashable] = lambda _: None,
     ) -> None:
-        self._labs, self._sharing = labs, sharing
+        self._labs, self._sharing = labs or LABS, sharing
         self._waiting: Counter[Hashable] = Counter()
         self._work, self._turns = work, Turns(jobs or auto_jobs())
         self._lock = threading.Lock()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 EMBEDDED: Final = "netns"
-LABS: Final = 320
 IN_CONTAINERS: Final = "docker"
 NO_NETWORK: Final = "fake"
 """Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""
@@ -86,9 +85,9 @@ class Shared:
         return find(self.name)
 
     @property
-    def labs(self) -> int:
-        """Labs that may be alive at once: a backend whose labs are not cheap says how many."""
-        return int(getattr(self._class, "labs", LABS))
+    def labs(self) -> int | None:
+        """Labs that may be alive at once: a backend whose labs are not cheap says how many; None: as many as go."""
+        return getattr(self._class, "labs", None)
 
     def sharing(self, setting: Setting) -> Hashable:
         """What is equal in settings that can have the same lab, one after another; None: labs are always new."""
