@@ -81,14 +81,21 @@ def waiting(lab: AgentLab) -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow("labs that wait until their process may have another one")
-def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) -> None:
-    with ExitStack() as labs:
-        one = labs.enter_context(session.start(PATIENT))
+@contextmanager
+def sharing(session: Netns) -> Iterator[tuple[AgentLab, AgentLab]]:
+    """Two labs of one process."""
+    with session.start(PATIENT) as one, ExitStack() as labs:
         with waiting(one):
             other = labs.enter_context(session.start(PATIENT))
-            at_work = labs.enter_context(session.start(PATIENT))
-        assert process_of(one) == process_of(other) != process_of(at_work)
+        assert process_of(one) == process_of(other)
+        yield one, other
+
+
+@pytest.mark.slow("labs that wait until their process may have another one")
+def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) -> None:
+    with sharing(session) as (one, other):
+        with waiting(one), session.start(PATIENT) as third:
+            assert process_of(third) != process_of(other), "which is at work"
         assert not namespaces(one) & namespaces(other)
         assert len(cookies(one) | cookies(other)) == 6
         one.names("client", {"server": [one.nowhere]})
@@ -105,11 +112,7 @@ def test_a_lab_that_waits_shares_its_process_and_nothing_else(session: Netns) ->
 
 @pytest.mark.slow("labs that wait until their process may have another one")
 def test_what_libc_keeps_of_another_lab_s_names_makes_no_difference(session: Netns) -> None:
-    with ExitStack() as labs:
-        one = labs.enter_context(session.start(PATIENT))
-        with waiting(one):
-            other = labs.enter_context(session.start(PATIENT))
-        assert process_of(one) == process_of(other)
+    with sharing(session) as (one, other):
         one.nodes["client"].call("descriptors", before="resolve")
         for _ in range(2):
             assert dialled(other) == "ok"

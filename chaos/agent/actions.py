@@ -92,13 +92,9 @@ class Meet:
 
     def beside(self, frame: bytes, segment: Segment) -> list[Late]:
         version, src, dst, sport, dport = segment[:5]
-        called = names(segment)
-        released = []
-        if "syn" in called:
-            released.append(self._held.pop((version, dst, src, dport, sport), None))
-        elif "syn-ack" in called:
-            released.append(self._held.pop(segment[:5], None))
-        return [Late(held) for held in (*released, frame) if held is not None]
+        releases = {"syn": (version, dst, src, dport, sport), "syn-ack": segment[:5]}
+        held = next((self._held.pop(releases[name], None) for name in names(segment) & releases.keys()), None)
+        return [Late(frame)] if held is None else [Late(held), Late(frame)]
 
 
 class Corrupt(Pass):

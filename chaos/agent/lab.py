@@ -307,12 +307,16 @@ def neighbours(spec: Spec) -> dict[str, list[Neighbour]]:
     """Of each node, whom its links lead to."""
     found: dict[str, list[Neighbour]] = {node["name"]: [] for node in spec["nodes"]}
     for link in spec["links"]:
-        on_link = [route for route in spec["routes"] if route["node"] == link["node"] and route["via"] is None]
-        addresses = [*(address for address, _ in link["hub_addresses"]), *(route["destination"] for route in on_link)]
+        on_link = [route["destination"] for route in _routes(spec, link["node"]) if route["via"] is None]
+        addresses = [*(address for address, _ in link["hub_addresses"]), *on_link]
         found[link["node"]] = [(address, "eth0") for address in dict.fromkeys(addresses)]
         if not spec["bridged"]:
             found[link["hub"]] += [(address, link["hub_interface"]) for address, _ in link["addresses"]]
     return found
+
+
+def _routes(spec: Spec, node: str) -> list[RouteSpec]:
+    return [route for route in spec["routes"] if route["node"] == node]
 
 
 def build(spec: Spec, networks: Mapping[str, Network], known: Mapping[str, Sequence[Neighbour]]) -> None:
@@ -324,7 +328,7 @@ def build(spec: Spec, networks: Mapping[str, Network], known: Mapping[str, Seque
     for link in spec["links"]:
         netlink = networks[link["node"]].netlink
         with netlink.together():
-            _build_node(netlink, link, [route for route in spec["routes"] if route["node"] == link["node"]])
+            _build_node(netlink, link, _routes(spec, link["node"]))
             reserve(netlink, known[link["node"]])
     with hub.netlink.together():  # when both ends are up: a link that loses its carrier loses its neighbours
         reserve(hub.netlink, known[link["hub"]])

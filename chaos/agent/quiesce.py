@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
 
-from chaos.agent import diag
+from chaos.agent import diag, endpoint
 from chaos.agent.capture import Capture
 from chaos.agent.netlink import Netlink
 from chaos.agent.serve import Agent
 
-FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 ROUTES_OF_IPV4 = "/proc/sys/net/ipv4/route/flush"
 
 
@@ -68,7 +66,7 @@ class Memory:
             self._routes.forget_neighbours(self._agent.neighbours)
         else:
             for family in families:
-                self._routes.flush_neighbours(FAMILIES[family])
+                self._routes.flush_neighbours(endpoint.FAMILIES[family])
         if "ipv4" in families:
             os.pwrite(self._flush, b"1", 0)  # route exceptions
         if "ipv6" in families:

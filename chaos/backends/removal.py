@@ -44,15 +44,15 @@ def _one(do: Callable[[str], Any], name: str) -> None:
     while True:
         try:
             do(name)
-            return
         except NotFound:
-            return
+            pass
         except APIError as error:
-            if "active endpoints" not in str(error) or time.monotonic() > patience:
-                if error.status_code != 409:  # its removal is already in progress, or a container still leaves it
-                    raise LabError(f"the engine does not remove {name[:20]}: {error.explanation or error}") from error
-                return
-        time.sleep(SOON)
+            if "active endpoints" in str(error) and time.monotonic() <= patience:
+                time.sleep(SOON)
+                continue
+            if error.status_code != 409:  # its removal is already in progress, or a container still leaves it
+                raise LabError(f"the engine does not remove {name[:20]}: {error.explanation or error}") from error
+        return
 
 
 def found(api: APIClient) -> Mapping[str, Mapping[str, str]]:
