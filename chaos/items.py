@@ -64,8 +64,7 @@ class CaseItem(pytest.Function):
         self._waited = 0.0
         self._raised: Exception | None = None
         for name, what in _markers(case, self._live.backend.of(case.setting)):
-            self._live.register_marker(name, what)
-            self.add_marker(name)
+            self.add_marker(self._live.marker(name, what))
         if case.xfail:
             self.add_marker(pytest.mark.xfail(reason=case.xfail, strict=True, raises=Mismatch))
 

@@ -67,7 +67,7 @@ class Live:
         self._keep: artifacts.Keep = config.getoption("chaos_artifacts")
         self._asked: dict[items.CaseItem, Future[Ended]] = {}
         self._all: list[Future[Ended]] = []
-        self._markers: set[str] = set()
+        self._markers: dict[str, pytest.MarkDecorator] = {}
         self._stopping = False
         self._terminated = False
         self._sigterm: Any = None
@@ -152,11 +152,12 @@ class Live:
 
     # -- reporting
 
-    def register_marker(self, name: str, what: str) -> None:
-        """Make a marker known (--strict-markers), once."""
+    def marker(self, name: str, what: str) -> pytest.MarkDecorator:
+        """The marker of this name, which is known from now on (--strict-markers)."""
         if name not in self._markers:
-            self._markers.add(name)
             self.config.addinivalue_line("markers", f"{name}: {what}")
+            self._markers[name] = getattr(pytest.mark, name)
+        return self._markers[name]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

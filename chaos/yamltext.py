@@ -90,11 +90,12 @@ class _Builder:
 
     def take(self, event: Event) -> None:
         if isinstance(event, ScalarEvent):
-            self._check(event)
-            text: str = event.value
+            place, text, anchor = _place(event), event.value, event.anchor
+            if anchor or event.tag:
+                self._check(event)
             if "\0" in text:
-                self.source.complain(_place(event), "the character NUL cannot be passed on")
-            self._add(Marked(_place(event), _scalar(event, text)), event.anchor, text)
+                self.source.complain(place, "the character NUL cannot be passed on")
+            self._add(Marked(place, _scalar(event, text)), anchor, text)
         elif isinstance(event, CollectionStartEvent):
             self._check(event)
             if len(self.stack) >= _DEPTH:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from yaml.reader import Reader
 
 from chaos.errors import ScenarioError
 from chaos.scenario import load
 from chaos.scenario.load import LIMIT
+from chaos.source import FORBIDDEN
 from tests.kinds import CLIENTS, FAULTS
 
 Write = Callable[[str], Path]
@@ -200,13 +204,22 @@ def test_what_is_no_file(write: Write) -> None:
     assert one(path.parent) == f"{path.parent}: not a file"
 
 
+def test_what_may_not_stand_in_a_file_is_what_yaml_calls_unprintable_and_the_mark_of_byte_orders() -> None:
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert set(FORBIDDEN.findall(every)) == {*Reader.NON_PRINTABLE.findall(every), "\ufeff"}
+
+
 def test_a_file_of_64_kib_is_read_and_one_byte_more_is_refused_unread(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(GOOD + "#" * (LIMIT - len(GOOD)))
-    assert load(path, faults=FAULTS, clients=CLIENTS).cases
+    with monkeypatch.context() as watched:
+        reading = Mock(wraps=os.read)
+        watched.setattr(os, "read", reading)
+        assert load(path, faults=FAULTS, clients=CLIENTS).cases
+    assert reading.called
     path = write(GOOD + "#" * (LIMIT - len(GOOD) + 1))
-    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("the file was read"))
+    monkeypatch.setattr(os, "read", lambda *_: pytest.fail("the file was read"))
     assert one(path) == "a.chaos.yaml: 65537 bytes: a file has at most 64 KiB"
 
 
