@@ -60,7 +60,7 @@ def test_all_mismatches_are_told_at_once() -> None:
     assert judged(TIMED_OUT, refused) == Verdict("FAIL", judged(TIMED_OUT, refused).findings)
     assert judged(TIMED_OUT, refused).reasons == (
         "error: expected ETIMEDOUT, got ECONNREFUSED",
-        "elapsed: expected kernel (2.996s..3.425s), got 0.002s",
+        "elapsed: expected kernel (2.976s..3.425s), got 0.002s",
         "elapsed: expected 2 SYNs, got 1",
         'wire at client: expected "> syn x2" (1 so far), got "< rst" as packet 2',
     )
@@ -167,48 +167,48 @@ def test_error_phase_step_and_time(expect: Expect, reason: str | None) -> None:
     assert reasons(expect, seen(*DROPPED)) == ((reason,) if reason else ())
 
 
-@pytest.mark.parametrize(("took", "passes"), [(2.99, False), (2.997, True), (3.0, True), (3.42, True), (3.43, False)])
-def test_the_kernel_is_never_early_and_a_little_late(took: float, passes: bool) -> None:
+@pytest.mark.parametrize(("took", "passes"), [(2.97, False), (2.98, True), (3.0, True), (3.42, True), (3.43, False)])
+def test_the_kernel_is_hardly_early_and_a_little_late(took: float, passes: bool) -> None:
     assert (reasons(Expect(elapsed="kernel"), seen(*DROPPED, elapsed=took)) == ()) == passes
 
 
 def test_the_kernels_syns_are_held_against_its_schedule() -> None:
     assert reasons(Expect(elapsed="kernel"), seen("> syn", "> syn @500")) == (
-        "elapsed: expected SYN 2 at 0.996s..1.175s, got 0.500s",
+        "elapsed: expected SYN 2 at 0.976s..1.175s, got 0.500s",
     )
     assert reasons(Expect(elapsed="kernel"), seen()) == ()  # its own OUTPUT took them
 
 
 def after_arp(asked: float, answered: float, *others: Packet) -> Evidence:
-    """SYNs at 9 and 1001 ms, on a machine so busy that the router's address took a while; times in ms."""
+    """SYNs at 39 and 1001 ms, on a machine so busy that the router's address took a while; times in ms."""
 
     def arp(at: float, operation: str) -> Packet:
         packet = Packet(T0 + round(at * MS), operation == "request", CLIENT, ROUTER_ADDRESS, "arp")
         return replace(packet, operation=operation, target=ROUTER_ADDRESS)
 
-    evidence = seen("> syn @9", "> syn @1001", elapsed=2.992)
+    evidence = seen("> syn @39", "> syn @1001", elapsed=2.962)
     before = [arp(asked, "request"), arp(answered, "reply"), *others]
     return replace(evidence, attempt={"client": (*before, *evidence.packets["client"])})
 
 
-KNOWN = talk("> syn @8.95", sport=SPORT + 1)[0]
+KNOWN = talk("> syn @38.95", sport=SPORT + 1)[0]
 """Of another connection: it would have waited, too."""
 
 
 @pytest.mark.parametrize(
     ("evidence", "passes"),
     [
-        (after_arp(0.5, 8.9), True),
-        (after_arp(8.8, 8.9), False),  # it did not wait for that
+        (after_arp(0.5, 38.9), True),
+        (after_arp(38.8, 38.9), False),  # it did not wait for that
         (after_arp(0.5, 2.0), True),  # the answer had to wait, too
         (after_arp(-70.0, -60.0), False),  # nor for this, which was answered long before
-        (after_arp(0.5, 8.9, KNOWN), False),
+        (after_arp(0.5, 38.9, KNOWN), False),
     ],
 )
 def test_the_kernels_clock_runs_while_a_syn_waits_for_the_routers_address(evidence: Evidence, passes: bool) -> None:
     early = (
-        "elapsed: expected kernel (2.996s..3.425s), got 2.992s",
-        "elapsed: expected SYN 2 at 0.996s..1.175s, got 0.992s",
+        "elapsed: expected kernel (2.976s..3.425s), got 2.962s",
+        "elapsed: expected SYN 2 at 0.976s..1.175s, got 0.962s",
     )
     assert reasons(Expect(elapsed="kernel"), evidence) == (() if passes else early)
 
