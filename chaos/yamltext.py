@@ -32,7 +32,7 @@ from chaos.source import Place, Source
 
 _DEPTH: Final = 24
 _VALUES: Final = 20_000
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PARSER: Final[Any] = yaml.cyaml.CParser if yaml.__with_libyaml__ else yaml.SafeLoader  # type: ignore[attr-defined]
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}", re.ASCII)
 _NUMERIC: Final = "+-0123456789"
@@ -45,7 +45,7 @@ def parse(source: Source, *, strict: bool = True) -> Marked:
     """The file's one document. Raises ScenarioError for a syntax error alone; notes other problems in `source`."""
     builder = _Builder(source, strict)
     try:
-        parser = _LOADER(source.text)
+        parser = _PARSER(source.text)
         while not isinstance(event := parser.get_event(), StreamEndEvent):
             builder.take(event)
     except yaml.MarkedYAMLError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from chaos.marked import Marked
 from chaos.model import NODE_IMAGE, RESOLVER, Client, Endpoint, Listen, Service, Setting, Speaks, Timing, Topology
@@ -56,7 +56,7 @@ def setting(
         listen,
         target,
         client.node,
-        folder=str(Path(source.file).parent),
+        folder=os.path.dirname(source.file) or ".",  # noqa: PTH120 (pathlib is ten times slower)
         type=document.type,
         local=document.family == "local",
         bound=getattr(getattr(client, "bind", None), "port", None),
