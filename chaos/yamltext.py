@@ -90,12 +90,11 @@ class _Builder:
 
     def take(self, event: Event) -> None:
         if isinstance(event, ScalarEvent):
-            place, text, anchor = _place(event), event.value, event.anchor
-            if anchor or event.tag:
-                self._check(event)
+            self._check(event)
+            place, text = _place(event), event.value
             if "\0" in text:
                 self.source.complain(place, "the character NUL cannot be passed on")
-            self._add(Marked(place, _scalar(event, text)), anchor, text)
+            self._add(Marked(place, _scalar(event, text)), event.anchor, text)
         elif isinstance(event, CollectionStartEvent):
             self._check(event)
             if len(self.stack) >= _DEPTH:
