@@ -27,11 +27,7 @@ from typing import Final
 CONTAINERS, FLEETS, CROWDS = "containers", "fleets", "crowds"
 ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 """Whether containers are in a network of their own."""
-OF_FLEETS: Final = (
-    "tests/test_docker_mutations.py",
-    "tests/test_docker.py::test_every_scenario_has_the_verdict_that_it_has_on_netns",
-)
-"""In their order: a crowd has told meanwhile what became of the scenarios, and a long test is not the last."""
+OF_FLEETS: Final = "tests/test_docker_fleets.py"
 OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
     "tests/test_backend_contract.py",
@@ -72,7 +68,5 @@ def is_scenario(nodeid: str) -> bool:
 def place(nodeid: str) -> tuple[int, int]:
     """Where a test stands in the order: its lane's place, and its own in the lane."""
     name = lane(nodeid)
-    if name == FLEETS:
-        return FIRST.index(name), next(at for at, start in enumerate(OF_FLEETS) if nodeid.startswith(start))
     at = FIRST.index(name) if name in FIRST else len(FIRST) + (name == LAST)
     return at, 2 if nodeid.startswith(OF_DEAD_OWNERS) else int(not is_scenario(nodeid))

@@ -20,6 +20,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 MARK = "CHAOS_TEST_SESSION"
+LOOK = 0.0005
+"""Seconds between two looks at the processes that are to end; a look at all of the machine's takes longer."""
 KINDS = ("net", "pid", "mnt", "user", "uts")
 VOLATILE = ("nf_conntrack_count",)
 LIVES = re.compile(r'"(valid|preferred)_life_time":\d+,?')
@@ -42,11 +44,11 @@ def marked(mark: str) -> Found:
     ours = {_namespace("self", kind) for kind in KINDS}
     processes, namespaces = {}, set()
     wanted = f"{MARK}={mark}".encode()
-    for pid, _ in _living():
-        with contextlib.suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                processes[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:80]
-                namespaces |= {_namespace(str(pid), kind) for kind in KINDS} - ours
+    for pid in _numbers():
+        environ = _read(f"/proc/{pid}/environ")
+        if wanted in environ and wanted in environ.split(b"\0") and _started(pid) is not None:
+            processes[pid] = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode()[:80]
+            namespaces |= {_namespace(str(pid), kind) for kind in KINDS} - ours
     namespaces -= {""}
     return Found(processes, frozenset(namespaces), frozenset(_holders(namespaces)))
 
@@ -66,41 +68,57 @@ def left(mark: str, before: Found) -> list[str]:
 
 
 def _holders(names: Collection[str], suspects: Collection[int] | None = None) -> Iterator[tuple[int, bytes, str]]:
-    for pid, started in _living():
-        if names and (suspects is None or pid in suspects):
+    for pid in (_numbers() if suspects is None else suspects) if names else ():
+        started = _started(pid)
+        if started is not None:
             held = {_namespace(str(pid), kind) for kind in KINDS} | set(_descriptors(pid))
             yield from ((pid, started, name) for name in held.intersection(names))
 
 
 def gone_after(mark: str, before: Found, patience: float) -> tuple[float, list[str]]:
-    """Seconds until nothing is left, looked for without a pause; and what is left when patience ends."""
+    """Seconds until nothing is left, looked for all the time; and what is left when patience ends.
+
+    The whole machine is looked over when those that were there have ended: it takes the time in which they would end.
+    """
     started = time.monotonic()
+    known = {(pid, begun) for pid in before.processes if (begun := _started(pid)) is not None}
+    while (passed := time.monotonic() - started) <= patience and any(_started(pid) == begun for pid, begun in known):
+        time.sleep(LOOK)
     while True:
         passed, remaining = time.monotonic() - started, left(mark, before)
         if not remaining or passed > patience:
             return passed, remaining
 
 
-def _living() -> Iterator[tuple[int, bytes]]:
-    """Every process that has not ended, with its start time (proc(5): states Z and X, field 22)."""
-    for name in filter(str.isdigit, (entry.name for entry in Path("/proc").iterdir())):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-            if fields[0] not in (b"Z", b"X"):
-                yield int(name), fields[19]
+def _numbers() -> list[int]:
+    """Every process."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _started(pid: int) -> bytes | None:
+    """When a process started; None when it has ended, or there is none (proc(5): states Z and X, field 22)."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return fields[19] if fields and fields[0] not in (b"Z", b"X") else None
+
+
+def _read(path: str) -> bytes:
+    """A file of proc(5); nothing, if it is not there or not ours to read."""
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+        return file.readall() or b""
+    return b""
 
 
 def _namespace(pid: str, kind: str) -> str:
     with contextlib.suppress(OSError):
-        return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
     return ""
 
 
 def _descriptors(pid: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                target = str(entry.readlink())
+                target = os.readlink(f"/proc/{pid}/fd/{number}")
                 if target.partition(":")[0] in KINDS:
                     yield target
 

@@ -1,4 +1,4 @@
-"""The docker backend on a real engine: the verdicts of the netns backend, products, and nothing left."""
+"""The docker backend on a real engine: containers that serve again, products, and nothing left."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +18,12 @@ import pytest
 from chaos import topology
 from chaos.backends import docker, engine, runs
 from chaos.backends.docker import Docker
-from chaos.backends.group import kind_of
-from chaos.backends.netns import Netns
 from chaos.errors import LabError, ScenarioError, ToolMissing
 from chaos.model import Setting
-from chaos.run import Result, run
+from chaos.run import run
 from chaos.scenario import Case, load
 from tests import engines, shipped
 from tests.engines import NOTHING, docker_engine, labelled
-from tests.rows import in_rows
 
 __all__ = ["docker_engine"]
 pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers")]
@@ -71,7 +67,7 @@ from chaos.backends.docker import Docker
 from chaos.backends.group import kind_of
 from chaos.model import Setting
 
-setting = Setting(topology.find("client-server", Path.cwd()))
+setting = Setting(topology.find("client-server", Path.cwd()), path="direct")
 with Docker() as session, session.start(setting):
     print(session._run, session._reaper.pid, flush=True)
     time.sleep(600)
@@ -82,52 +78,8 @@ CLEAN = [sys.executable, "-m", "chaos", "clean", "--json"]
 
 
 def simple() -> Setting:
-    return Setting(topology.find("client-server", Path.cwd()))
-
-
-NETNS_ONLY = "netns_only"
-"""The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
-
-
-def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
-    """(verdict, error, phase) of each, or why it was skipped."""
-    found: list[tuple[str, ...]] = []
-    for result in results:
-        if isinstance(result, ToolMissing):
-            found.append(("skipped", str(result)))
-        else:
-            outcome = result.evidence.outcome if result.evidence else None
-            said = (str(outcome.error), str(outcome.phase)) if outcome else ("", str(result.verdict.reasons))
-            found.append((result.verdict.kind, *said))
-    return found
-
-
-def tried(case: Case, session: Docker) -> Result | ToolMissing:
-    try:
-        return run(case, session)
-    except ToolMissing as missing:
-        return missing
-
-
-def test_every_scenario_has_the_verdict_that_it_has_on_netns(tell: Callable[[str], None]) -> None:
-    on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
-    with Docker() as session:
-        cases = [result.case for result in on_netns]
-        on_docker = in_rows(cases, lambda case: kind_of(case.setting), lambda case: tried(case, session))
-    assert labelled(f"{runs.RUN}={session._run}") == NOTHING
-    pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
-    tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
-    unlike = [result.case for result, (netns, docker) in zip(on_netns, pairs, strict=True) if netns != docker]
-    assert [*differing(unlike)] == []
-
-
-def differing(cases: Iterable[Case]) -> Iterator[tuple[str, ...]]:
-    """The cases that differ again when nothing else runs: a busy machine misses a time-out's window now and then."""
-    with Netns() as namespaces, Docker() as containers:
-        for case in cases:
-            netns, docker = vector([run(case, namespaces)]), vector([tried(case, containers)])
-            if netns != docker:
-                yield (case.node_id, *netns[0], *docker[0])
+    """Of two containers."""
+    return Setting(topology.find("client-server", Path.cwd()), path="direct")
 
 
 def test_containers_serve_again_unless_the_lab_was_not_shown_to_be_clean() -> None:
@@ -169,7 +121,7 @@ def test_a_container_imports_a_client_s_library_once() -> None:
 
 
 def test_a_node_of_ours_is_one_container() -> None:
-    with Docker() as session, session.start(simple()) as lab:
+    with Docker() as session, session.start(replace(simple(), path="routed")) as lab:
         found = labelled(f"{runs.RUN}={session._run}")
         assert len(found["containers"]) == len(lab.nodes) == 3
         assert len(found["networks"]) == 1
@@ -250,12 +202,13 @@ def gone_within(run_id: str, seconds: float) -> bool:
     while labelled(f"{runs.RUN}={run_id}") != NOTHING:
         if time.monotonic() > end:
             return False
+        time.sleep(0.05)
     return True
 
 
 def test_after_sigkill_the_reaper_removes_everything_within_ten_seconds(tmp_path: Path) -> None:
     process, run_id, _ = owner(tmp_path)
-    assert len(labelled(f"{runs.RUN}={run_id}")["containers"]) == 3
+    assert len(labelled(f"{runs.RUN}={run_id}")["containers"]) == 2
     process.kill()
     process.wait()
     assert gone_within(run_id, 10.0)
@@ -272,7 +225,7 @@ def a_dead_run_beside_a_living_one(temporary: Path) -> Iterator[tuple[str, str]]
         dead.wait()
         yield dead_run, living_run
         assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
-        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
+        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 2
     finally:
         alive.terminate()
         alive.wait()
@@ -291,7 +244,7 @@ def test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other(tm
     runs_of_both = a_dead_run_beside_a_living_one(tmp_path)
     with runs_of_both as (dead_run, living_run), Docker() as session, session.start(simple()):
         assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
-        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 3
+        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 2
 
 
 def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_
 
 
 def shipped(name: str) -> Case:
-    return load(ROOT / "scenarios" / f"{name}.chaos.yaml").cases[0]
+    """A shipped case, without the router: a container less is started."""
+    case = load(ROOT / "scenarios" / f"{name}.chaos.yaml").cases[0]
+    return replace(case, setting=replace(case.setting, path="direct"))
 
 
 def passes() -> None:
@@ -190,12 +192,14 @@ services:
 """
 IN_A_PRODUCT = """# A SYN is dropped, and the program waits in the container of its own image
 topology: ./shop.yaml
+path: direct
 faults: [{drop: {at: web, segment: syn}}]
 client: {node: app, command: [curl, -sS, "http://{target}/"]}
 expect: {error: ETIMEDOUT}
 """
 FOR_LONG = """# A SYN is dropped, and the kernel waits two minutes
 timing: real
+path: direct
 faults: [{drop: {at: server, segment: syn}}]
 expect: {error: ETIMEDOUT}
 """
@@ -218,10 +222,10 @@ def mortal(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.mark.slow(STARTS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the same within the test
-def test_a_dockerd_that_is_killed_is_named_by_every_scenario_that_runs(
+def test_a_dockerd_that_is_killed_is_named_by_all_whom_it_served(
     mortal: Throwaway, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In the middle of two attempts: one of the agent in a node of ours, one that runs by exec."""
+    """In the middle of three attempts: of another pytest's; of the agent in a node of ours; of a program by exec."""
     (tmp_path / "product.chaos.yaml").write_text(IN_A_PRODUCT)
     todo = [shipped("timeout/dropped-syn"), load(tmp_path / "product.chaos.yaml").cases[0]]
     died: list[float] = []
@@ -232,38 +236,36 @@ def test_a_dockerd_that_is_killed_is_named_by_every_scenario_that_runs(
 
     armed = threading.Barrier(len(todo), threading.Timer(0.5, kill).start, timeout=60)
     mined = [replace(case, faults=(*case.faults, ("doing", Doing(armed.wait)))) for case in todo]
-    with Docker() as session:
+    with pytest_that_waits(tmp_path / "long") as other, Docker() as session:
         with ThreadPoolExecutor(len(todo)) as threads:
             results = list(threads.map(lambda case: run(case, session), mined))
         assert time.monotonic() - died[0] < SOON * busy()
         for result in (*results, run(todo[0], session)):
             assert result.verdict.kind == "INVALID"
             assert f"the Docker Engine at {mortal.host} does not answer" in str(result.verdict.reasons)
+        its_own, _ = other.communicate(timeout=SOON * busy())
     said = capfd.readouterr().err
     assert said.count("\n") == 1
     assert said.endswith(f"what is left of {session._run}: `connect-chaos clean`\n")
+    assert other.returncode == 1, its_own
+    assert "1 error" in its_own
+    assert f"the Docker Engine at {mortal.host} does not answer" in its_own
+    assert "Traceback" not in its_own
 
 
-@pytest.mark.slow(STARTS)
-def test_pytest_ends_with_an_error_when_the_dockerd_is_killed(mortal: Throwaway, tmp_path: Path) -> None:
-    (tmp_path / "long.chaos.yaml").write_text(FOR_LONG)
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(tmp_path)]
+@contextmanager
+def pytest_that_waits(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A session of its own, with a scenario that lasts; all its containers have been started."""
+    folder.mkdir()
+    (folder / "long.chaos.yaml").write_text(FOR_LONG)
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(folder)]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as one:
-        await_containers(one)
-        os.kill(mortal.pid, signal.SIGKILL)
-        said, _ = one.communicate(timeout=SOON * busy())
-    assert one.returncode == 1, said
-    assert "1 error" in said
-    assert f"the Docker Engine at {mortal.host} does not answer" in said
-    assert "Traceback" not in said
-
-
-def await_containers(process: subprocess.Popen[str]) -> None:
-    """Until a lab of this process has all its containers."""
-    end = time.monotonic() + 2 * SOON
-    while len(labelled(f"{runs.OWNER}={process.pid}")["containers"]) < 3:
-        assert process.poll() is None, "it ended"
-        assert time.monotonic() < end, "no lab"
+        end = time.monotonic() + 2 * SOON
+        while len(labelled(f"{runs.OWNER}={one.pid}")["containers"]) < 2:
+            assert one.poll() is None, "it ended"
+            assert time.monotonic() < end, "no lab"
+            time.sleep(0.05)
+        yield one
 
 
 @pytest.fixture

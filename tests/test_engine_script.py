@@ -26,6 +26,7 @@ def gone(pid: int, state: Path) -> bool:
     while time.monotonic() < end:
         if not (Path("/proc") / str(pid)).exists() and not state.exists():
             return True
+        time.sleep(0.01)
     return False
 
 
@@ -48,6 +49,7 @@ def test_what_a_watcher_that_was_killed_has_left_is_removed_by_the_next() -> Non
         end = time.monotonic() + ENDS
         while (Path("/proc") / str(dead.pid)).exists():
             assert time.monotonic() < end, "the kernel ends its pid namespace"
+            time.sleep(0.01)
         assert dead.state.exists()
     with throwaway() as alive:
         assert not dead.state.exists()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chaos.backends.attached import Demultiplexed, descriptor
 from chaos.backends.channel import AgentNode, Channel, Passed
-from chaos.backends.modules import taken_along
+from chaos.backends.modules import Luggage
 from chaos.backends.streamed import Streamed, unstarted
 from chaos.errors import LabError
 
@@ -87,7 +87,7 @@ class Execution:
         self._told = job.get("surface") is not None
         self._argv = list(job["argv"])
         if self._told:
-            inner = node.taken_along(job["surface"])
+            inner = node.luggage.take(job["surface"])
             self._argv = ["python3", "-c", WRAPPED, "9", json.dumps(inner), _program()]
         self._results: queue.Queue[tuple[int, bytes, bytes] | LabError] = queue.Queue()
         self._started = node.call("clock")
@@ -155,7 +155,7 @@ class ContainerNode(AgentNode):
         self, name: str, address: str, interface: str, channel: Channel, api: APIClient, container: str
     ) -> None:
         super().__init__(name, address, interface, channel)
-        self._api, self._container = api, container
+        self._api, self._container, self.luggage = api, container, Luggage(api, container)
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
         if operation == "passthrough":
@@ -179,8 +179,7 @@ class ImageNode(ContainerNode):
 
     def start(self, operation: str, /, **arguments: Any) -> Any:
         if operation == "attempt" and (surface := arguments["job"].get("surface")) is not None:
-            inner = taken_along(self._api, self._container, surface)
-            arguments["job"] = {**arguments["job"], "surface": inner}
+            arguments["job"] = {**arguments["job"], "surface": self.luggage.take(surface)}
         return super().start(operation, **arguments)
 
 
@@ -218,10 +217,6 @@ class ProductNode(ContainerNode):
         """Also where the sidecar does not see them: only a client's shares its pid namespace."""
         super().end(mark)
         self.execute(["sh", "-c", END.format(mark=f"{MARK}={mark}")], {})
-
-    def taken_along(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The job of surface.py, with the user's own module in the container."""
-        return taken_along(self._api, self._container, job)
 
     def execute(self, argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
         """Run a program in the service's container to its end: exit status, stdout, stderr."""

@@ -219,7 +219,8 @@ class Docker:
         with self._lock:
             if file not in self._configs:
                 try:
-                    text = command.output([engine.compose(), "-f", file, "config", "--format", "json"], timeout=UP)
+                    argv = [engine.compose(), "-f", file, "config", "--format", "json"]
+                    text = command.output(argv, timeout=UP, env=engine.frugal())
                 except CommandFailed as error:
                     raise ScenarioError([Problem(file, 0, 0, f"Compose refuses it: {error.stderr}")]) from error
                 config = json.loads(text)
@@ -240,7 +241,7 @@ class Docker:
         argv = [engine.compose(), "-p", project, "-f", "-", "--progress", "quiet", "up", "-d"]
         argv += ["--no-build", "--pull", "never", "--quiet-pull"]
         mortal = [sys.executable, "-I", "-S", "-c", MORTAL, str(os.getpid()), *argv]
-        command.output(mortal, timeout=UP, stdin=json.dumps(data))
+        command.output(mortal, timeout=UP, stdin=json.dumps(data), env=engine.frugal())
         found = api.containers(filters={"label": f"{runs.LAB}={labels[runs.LAB]}"})
         return {it["Labels"][containers.SERVICE]: it["Id"] for it in found}
 

@@ -151,6 +151,11 @@ def compose() -> str:
     raise ToolMissing(found, INSTALL_COMPOSE)
 
 
+def frugal() -> dict[str, str]:
+    """The environment for Compose: to collect garbage takes a third of its time, and it ends before that is of use."""
+    return {"GOGC": "off", **os.environ}
+
+
 def _candidates() -> Iterator[str]:
     beside = Path(sys.executable).with_name("docker-compose")
     config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"

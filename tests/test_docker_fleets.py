@@ -1,31 +1,41 @@
-"""No wrong green in containers either: of every kind of fault one scenario, with one thing wrong at a time."""
+"""Hundreds of labs in containers, which serve one after another: every scenario has the verdict that it has on netns,
+and there is no wrong green: of every kind of fault one scenario, with one thing wrong at a time.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from chaos import topology
+from chaos.backends import runs
 from chaos.backends.docker import Docker
 from chaos.backends.group import Kind, kind_of
 from chaos.backends.lab import AgentLab
+from chaos.backends.netns import Netns
+from chaos.errors import ToolMissing
 from chaos.model import RESOLVER, Service, Setting
-from chaos.run import Backend
+from chaos.run import Result, run
 from chaos.scenario import Case
 from tests import shipped
-from tests.engines import docker_engine
+from tests.engines import NOTHING, docker_engine, labelled
 from tests.mutations import BYSTANDER, Mutant, mutants
 from tests.rows import in_rows
-from tests.test_docker import NETNS_ONLY
-from tests.test_mutations import WAITED, Row, problems, row_of, table, tried
+from tests.test_mutations import WAITED, problems, row_of, table, tried
 
 __all__ = ["docker_engine"]
-pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers, and a lab a mutant")]
+pytestmark = [
+    pytest.mark.usefixtures("docker_engine"),
+    pytest.mark.slow("starts containers, and hundreds of labs in them"),
+]
+NETNS_ONLY = "netns_only"
+"""The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
 UNPRIVILEGED = ("EACCES", "EPERM")
 SLOW = ("ETIMEDOUT", "hang")
 """Ends for which the kernel or the harness needs seconds: a scenario with another end shows the same."""
@@ -114,22 +124,33 @@ def test_every_kind_of_fault_is_in_the_sample() -> None:
     assert {kind for case in sample() for kind, _ in case.faults} == kinds
 
 
+@dataclass
+class Fleet:
+    """One session of containers for all tests here, and what became of cases in them, by their ids."""
+
+    session: Docker
+    ended: dict[str, Result | ToolMissing] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def fleet(docker_engine: None) -> Iterator[Fleet]:
+    with Docker() as session:
+        yield Fleet(session)
+    assert labelled(f"{runs.RUN}={session._run}") == NOTHING
+
+
 def test_no_mutant_survives_in_containers(
-    tmp_path: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, tmp_path: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chaos.clients.socket.WAITED", WAITED)
     planned = list(chosen(sample()))
-    with Docker() as session:
-        rows = run_all(planned, InContainers(session, tmp_path))
+    todo = [mutant for mutant in planned if mutant.run]
+    backend = InContainers(fleet.session, tmp_path)
+    done = dict(zip(map(id, todo), in_rows(todo, sharing, lambda mutant: tried(mutant, backend)), strict=True))
+    fleet.ended |= {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
+    rows = [row_of(mutant, fleet.ended[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
     tell(table(rows))
     assert not list(problems(rows)), "\n  ".join(["", *problems(rows)])
-
-
-def run_all(planned: Sequence[Mutant], backend: Backend) -> list[Row]:
-    todo = [mutant for mutant in planned if mutant.run]
-    done = dict(zip(map(id, todo), in_rows(todo, sharing, lambda mutant: tried(mutant, backend)), strict=True))
-    controls = {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
-    return [row_of(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
 
 
 def sharing(mutant: Mutant) -> tuple[Kind, bool]:
@@ -137,3 +158,49 @@ def sharing(mutant: Mutant) -> tuple[Kind, bool]:
     assert mutant.run is not None
     setting = mutant.run[0].setting
     return kind_of(setting), BYSTANDER in setting.topology.services
+
+
+# -- the verdicts of both backends
+
+
+def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
+    """(verdict, error, phase) of each, or why it was skipped."""
+    found: list[tuple[str, ...]] = []
+    for result in results:
+        if isinstance(result, ToolMissing):
+            found.append(("skipped", str(result)))
+        else:
+            outcome = result.evidence.outcome if result.evidence else None
+            said = (str(outcome.error), str(outcome.phase)) if outcome else ("", str(result.verdict.reasons))
+            found.append((result.verdict.kind, *said))
+    return found
+
+
+def ended(case: Case, session: Docker) -> Result | ToolMissing:
+    try:
+        return run(case, session)
+    except ToolMissing as missing:
+        return missing
+
+
+def test_every_scenario_has_the_verdict_that_it_has_on_netns(fleet: Fleet, tell: Callable[[str], None]) -> None:
+    """Those that were the mutants' controls have been run."""
+    on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
+    cases = [result.case for result in on_netns]
+    todo = [case for case in cases if case.node_id not in fleet.ended]
+    found = in_rows(todo, lambda case: kind_of(case.setting), lambda case: ended(case, fleet.session))
+    fleet.ended |= zip((case.node_id for case in todo), found, strict=True)
+    on_docker = [fleet.ended[case.node_id] for case in cases]
+    pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
+    tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
+    unlike = [case for case, (netns, docker) in zip(cases, pairs, strict=True) if netns != docker]
+    assert [*differing(unlike)] == []
+
+
+def differing(cases: Iterable[Case]) -> Iterator[tuple[str, ...]]:
+    """The cases that differ again when nothing else runs: a busy machine misses a time-out's window now and then."""
+    with Netns() as namespaces, Docker() as containers:
+        for case in cases:
+            netns, docker = vector([run(case, namespaces)]), vector([ended(case, containers)])
+            if netns != docker:
+                yield (case.node_id, *netns[0], *docker[0])
