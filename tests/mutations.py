@@ -1,8 +1,9 @@
 """Mutants of a scenario: the same case with one thing wrong that must not go unnoticed (docs: "no wrong green").
 
 A mutation of the *run* changes the frozen Case, wraps one of its faults, or wraps the backend; each needs a lab of
-its own. A mutation of the *evidence* is a pure one: `check` is called again on what one true run has seen. Nothing
-here reaches into the product: faults see a lab through the protocol of chaos.model, and that is where we stand.
+its own. A mutation of the *evidence* is a pure one: `check` is called again on what one true run has seen; or, for the
+fault that is removed, on what an attempt has seen whose fault was armed when it had returned. Nothing here reaches into
+the product: faults see a lab through the protocol of chaos.model, and that is where we stand.
 
     control             nothing is wrong: PASS
     fault removed       the network is healthy
@@ -49,12 +50,15 @@ OFF_PATH = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mutation of one case: what to run, or what to ask of the control's result, or why it does not apply."""
+    """One mutation of one case: what to run, or what to ask of the result of the control or `of` another mutant, or why
+    it does not apply.
+    """
 
     case: Case
     mutation: str
     run: tuple[Case, Callable[[Backend], Backend]] | None = None
     ask: Callable[[Result], list[tuple[str, Verdict]]] | None = None
+    of: Mutant | None = None
     why_not: str | None = None
 
 
@@ -81,17 +85,23 @@ def mutants(case: Case) -> Iterator[Mutant]:
 
 
 def _of_faults(case: Case) -> Iterator[Mutant]:
-    wrap: Callable[[Fault], Fault]
-    for name, wrap in (("another port", _elsewhere), ("bystander", _beside), ("armed too late", Late)):
-        if name == "another port":
-            yield _plain(case, "fault removed", replace(case, faults=()))
-        portless = case.setting.type == "raw" or all(kind in OFF_PATH for kind, _ in case.faults)
-        if name == "another port" and case.faults and portless:
-            yield Mutant(case, name, why_not="the fault knows no port")
-            continue
-        setting = _with_bystander(case) if name == "bystander" else case.setting
-        faults = tuple((kind, wrap(fault)) for kind, fault in case.faults)
-        yield _plain(case, name, replace(case, setting=setting, faults=faults))
+    if not case.faults:
+        names = ("fault removed", "another port", "bystander", "armed too late")
+        yield from (Mutant(case, name, why_not="no fault") for name in names)
+        return
+    late = _faulted(case, "armed too late", Late)
+    yield Mutant(case, "fault removed", ask=_without_faults, of=late)
+    if case.setting.type == "raw" or all(kind in OFF_PATH for kind, _ in case.faults):
+        yield Mutant(case, "another port", why_not="the fault knows no port")
+    else:
+        yield _faulted(case, "another port", _elsewhere)
+    yield _faulted(replace(case, setting=_with_bystander(case)), BYSTANDER, _beside)
+    yield late
+
+
+def _faulted(case: Case, name: str, wrap: Callable[[Fault], Fault]) -> Mutant:
+    faults = tuple((kind, wrap(fault)) for kind, fault in case.faults)
+    return Mutant(case, name, run=(replace(case, faults=faults), _as_it_is))
 
 
 def _is_silent(case: Case) -> bool:
@@ -126,12 +136,6 @@ def _of_the_client(case: Case) -> Iterator[Mutant]:
             yield Mutant(case, name, why_not="the network's doing")
         else:
             yield Mutant(case, name, run=(replace(case, client=replace(client, steps=steps)), _as_it_is))
-
-
-def _plain(case: Case, name: str, mutated: Case) -> Mutant:
-    if not case.faults:
-        return Mutant(case, name, why_not="no fault")
-    return Mutant(case, name, run=(mutated, _as_it_is))
 
 
 def _as_it_is(backend: Backend) -> Backend:
@@ -285,6 +289,10 @@ def _again(result: Result, evidence: Evidence | None = None, **expect: Any) -> V
     assert result.evidence is not None
     wanted, well = replace(result.case.expect, **expect), Leg(ok=True)
     return check(wanted, evidence or result.evidence, result.faults, well, well, result.schedule)
+
+
+def _without_faults(result: Result) -> list[tuple[str, Verdict]]:
+    return [("an attempt without it", _again(replace(result, faults=())))]
 
 
 def _another_errno(result: Result) -> list[tuple[str, Verdict]]:

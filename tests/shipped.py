@@ -23,6 +23,8 @@ from chaos.scenario import Case, load
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
+QUICK = 0.5
+"""Seconds: an attempt that took longer beside others waited for the kernel, and would wait as long alone."""
 
 
 def files() -> list[Path]:
@@ -170,3 +172,16 @@ def results() -> Mapping[tuple[str, str], Result]:
     """What happened in the kernel's own time, where this machine and this user have what the case needs."""
     ran = {key: found for key, found in ended().items() if isinstance(found, Result)}
     return {key: found for key, found in ran.items() if found.case.setting.timing != "compressed"}
+
+
+@cache
+def quick() -> Mapping[tuple[str, str], Result]:
+    """Those of the results whose attempts did not wait for the kernel."""
+    return {key: result for key, result in results().items() if attempt_s(result) < QUICK}
+
+
+def attempt_s(result: Result) -> float:
+    """How long the attempt alone took."""
+    assert result.evidence is not None, result.verdict
+    outcome = result.evidence.outcome
+    return (outcome.returned_ns - outcome.started_ns) / 1e9

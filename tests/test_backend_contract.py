@@ -10,10 +10,6 @@ import inspect
 import json
 import os
 import pkgutil
-import pwd
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +32,7 @@ from chaos.model import ROUTER, Endpoint, Listen, Setting
 from chaos.packets import Packet
 from tests.deaths import kill_lab
 from tests.engines import docker_engine
-from tests.source import ROOT
+from tests.nobody import PYTHON, as_nobody
 
 __all__ = ["docker_engine"]
 
@@ -315,11 +311,6 @@ def test_a_thousand_captures_miss_nothing(name: str, request: pytest.FixtureRequ
 @pytest.mark.slow("runs this file again as another user")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; the tests above ran unprivileged")
 def test_all_of_it_holds_for_an_ordinary_user() -> None:
-    setpriv = shutil.which("setpriv")
-    assert setpriv, "util-linux has setpriv"
-    nobody = pwd.getpwnam("nobody")
-    who = [setpriv, f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     chosen = "not thousand and not ordinary_user and not docker"
-    argv = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
-    done = subprocess.run([*who, *argv], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = as_nobody([*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen])
     assert done.returncode == 0, done.stdout + done.stderr

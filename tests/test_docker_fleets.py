@@ -148,7 +148,7 @@ def test_no_mutant_survives_in_containers(
     backend = InContainers(fleet.session, tmp_path)
     done = dict(zip(map(id, todo), in_rows(todo, sharing, lambda mutant: tried(mutant, backend)), strict=True))
     fleet.ended |= {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
-    rows = [row_of(mutant, fleet.ended[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
+    rows = [row_of(mutant, fleet.ended[mutant.case.node_id], done) for mutant in planned]
     tell(table(rows))
     assert not list(problems(rows)), "\n  ".join(["", *problems(rows)])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -93,8 +93,10 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
     todo = [mutant for mutant in planned if mutant.run and mutant.mutation != "control"]
     with Netns() as backend, pytest.MonkeyPatch.context() as patch:
         patch.setattr("chaos.clients.socket.WAITED", WAITED)
-        patch.setattr("chaos.run.Run.recover", recovered)
-        done = dict(together([mutant for mutant in todo if mutant.mutation not in UNHEARD], backend))
+        with pytest.MonkeyPatch.context() as healthy:
+            healthy.setattr("chaos.run.Run.leg", well)
+            healthy.setattr("chaos.run.Run.recover", well)
+            done = dict(together([mutant for mutant in todo if mutant.mutation not in UNHEARD], backend))
         patch.setattr("chaos.run.BASELINE", ONCE)
         alike: dict[str, list[Mutant]] = {}
         for mutant in todo:
@@ -103,11 +105,13 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
         ends = together([before_any_fault(first) for first, *_ in alike.values()], backend)
         for those, (_, end) in zip(alike.values(), ends, strict=True):
             done |= {id(mutant): end for mutant in those}
-    return [row_of(mutant, controls[mutant.case.node_id], done.get(id(mutant))) for mutant in planned]
+    return [row_of(mutant, controls[mutant.case.node_id], done) for mutant in planned]
 
 
-def recovered(_run: Run) -> Leg:
-    """In place of a mutant's last leg: what is wrong must be seen in the attempt, and not by what it leaves behind."""
+def well(_run: Run, _name: str = "") -> Leg:
+    """In place of a mutant's healthy legs: what is wrong must be seen in the attempt, and not by what it leaves behind;
+    and the controls have shown that the network is well before it.
+    """
     return Leg(ok=True)
 
 
@@ -148,7 +152,9 @@ def tried(mutant: Mutant, backend: Backend, idle: Idle = nullcontext) -> Result 
         return missing
 
 
-def row_of(mutant: Mutant, control: Result | ToolMissing, result: Result | ToolMissing | None) -> Row:
+def row_of(mutant: Mutant, control: Result | ToolMissing, done: Mapping[int, Result | ToolMissing]) -> Row:
+    """What became of it; `done`: of mutants that were run, by identity."""
+    result = done.get(id(mutant.of or mutant))
     if isinstance(control, ToolMissing):
         return Row(mutant, "n/a", missing=str(control))
     if mutant.why_not:
@@ -159,7 +165,7 @@ def row_of(mutant: Mutant, control: Result | ToolMissing, result: Result | ToolM
 
 
 def _judged(mutant: Mutant, result: Result) -> Row:
-    if mutant.ask is None:
+    if mutant.ask is None or (mutant.of and result.evidence is None):
         return Row(mutant, result.verdict.kind, result.verdict.reasons, _untried(mutant, result))
     if result.evidence is None:
         return Row(mutant, "PASS", untried="the control has no evidence to mutate")
