@@ -22,10 +22,12 @@ test: setup
 # counts: many tests are of the kernel's timers, and a machine that is too busy for them is no defect of ours.
 SUITE = $(PYTHON) -m pytest -o cache_dir=.cache/pytest tests/ scenarios/
 
+# The image is built beside the first tests; who needs it waits for the lock, which its builder holds until it ends.
 test-in-engine:
-	scripts/node-image || true
+	@mkdir -p .cache; exec 9> .cache/node-image.lock; flock 9; scripts/node-image & exec 9>&-; \
 	$(SUITE) --cache-clear -n auto --dist loadfile $(ARGS) || { [ $$? -eq 1 ] && \
-	    echo "make test: what failed beside others is run again, alone" && $(SUITE) --last-failed --last-failed-no-failures=none $(ARGS); }
+	    echo "make test: what failed beside others is run again, alone" && $(SUITE) --last-failed --last-failed-no-failures=none $(ARGS); }; \
+	ended=$$?; wait; exit $$ended
 
 lint: setup
 	$(PYTHON) -m pytest tests/test_lint.py tests/test_layers.py $(ARGS)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import pytest
 
 from chaos.backends import containers, engine, image
 from chaos.errors import LabError
+from tests.source import ROOT
+
+BUILDER = ROOT / ".cache" / "node-image.lock"
+"""Who builds our image while the first tests run holds it (Makefile)."""
 
 
 def lacking() -> str | None:
     """What the docker backend lacks here."""
     from docker.errors import ImageNotFound
 
+    with suppress(OSError), BUILDER.open() as builder:
+        fcntl.flock(builder, fcntl.LOCK_SH)
     try:
         engine.compose()
         api = engine.api()

@@ -48,13 +48,15 @@ def cases() -> list[Case]:
     return [case for name in FILES for case in load(SCENARIOS / f"{name}.chaos.yaml").cases if case.adapter != "httpx"]
 
 
-def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0) -> Death:
-    """Fork a host process that runs labs, SIGKILL it at a random moment, and look until nothing of it is left."""
+def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0, labs: int = 4) -> Death:
+    """Fork a host process that runs labs, so many at once, SIGKILL it at a random moment, and look until nothing of it
+    is left.
+    """
     mark = f"{os.getpid()}-{next(_numbers)}"
     pid = os.fork()
     if pid == 0:
         os.environ[MARK] = mark
-        _live(todo, chance.random())
+        _live(todo, chance.random(), labs)
     age = chance.uniform(0, LONGEST)
     time.sleep(age)  # the random moment itself
     before, crowd = marked(mark), busy()
@@ -64,11 +66,11 @@ def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0)
     return Death(age, seconds, left, before, max(crowd, busy()))
 
 
-def _live(todo: Sequence[Case], seed: float) -> None:
-    """Run labs, four at a time and without end, in a process that never returns."""
+def _live(todo: Sequence[Case], seed: float, labs: int) -> None:
+    """Run labs, without end, in a process that never returns."""
     try:
         order = random.Random(seed).sample(todo, len(todo))
-        with Netns() as backend, ThreadPoolExecutor(4) as pool:
+        with Netns() as backend, ThreadPoolExecutor(labs) as pool:
             while True:
                 list(pool.map(lambda case: run(case, backend), order))
     finally:

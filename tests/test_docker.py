@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,7 +158,8 @@ def test_a_product_listens_itself_and_its_client_runs_in_its_own_container(shop:
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
 
 
-def test_a_client_that_hangs_in_its_own_container_is_ended(shop: Path) -> None:
+def test_a_client_that_hangs_in_its_own_container_is_ended(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.clients._attempt.deadline", lambda setting, timeout: 1.5)
     with Docker() as session:
         (result,) = (run(case, session) for case in cases(shop, HANGS))
         assert (result.verdict.kind, result.verdict.reasons) == ("PASS", ())
@@ -214,37 +214,31 @@ def test_after_sigkill_the_reaper_removes_everything_within_ten_seconds(tmp_path
     assert gone_within(run_id, 10.0)
 
 
-@contextmanager
-def a_dead_run_beside_a_living_one(temporary: Path) -> Iterator[tuple[str, str]]:
-    """Their names: of one both the process and its reaper were killed; the other goes on inside, and is whole still."""
+def killed_with_its_reaper(temporary: Path) -> str:
+    """The name of a run that is left: both the process and its reaper were killed."""
     dead, dead_run, reaper = owner(temporary)
-    alive, living_run, _ = owner(temporary)
+    os.kill(reaper, signal.SIGKILL)
+    dead.kill()
+    dead.wait()
+    return dead_run
+
+
+def test_after_sigkill_of_both_clean_or_the_next_run_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
+    first = killed_with_its_reaper(tmp_path)
+    alive, living_run, _ = owner(tmp_path)  # the next run
     try:
-        os.kill(reaper, signal.SIGKILL)
-        dead.kill()
-        dead.wait()
-        yield dead_run, living_run
-        assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
+        assert labelled(f"{runs.RUN}={first}") == NOTHING
+        second = killed_with_its_reaper(tmp_path)
+        assert docker.clean(dry=True) == [second]
+        cleaned = subprocess.run(CLEAN, capture_output=True, text=True, check=True)
+        assert json.loads(cleaned.stdout)["docker_runs"] == [second]
+        assert labelled(f"{runs.RUN}={second}") == NOTHING
         assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 2
     finally:
         alive.terminate()
         alive.wait()
     assert gone_within(living_run, 10.0)
-
-
-def test_after_sigkill_of_both_clean_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
-    with a_dead_run_beside_a_living_one(tmp_path) as (dead_run, _):
-        assert docker.clean(dry=True) == [dead_run]
-        cleaned = subprocess.run(CLEAN, capture_output=True, text=True, check=True)
-        assert json.loads(cleaned.stdout)["docker_runs"] == [dead_run]
     assert list(tmp_path.iterdir()) == [], "no file is left either"
-
-
-def test_after_sigkill_of_both_the_next_run_removes_the_dead_run_and_no_other(tmp_path: Path) -> None:
-    runs_of_both = a_dead_run_beside_a_living_one(tmp_path)
-    with runs_of_both as (dead_run, living_run), Docker() as session, session.start(simple()):
-        assert labelled(f"{runs.RUN}={dead_run}") == NOTHING
-        assert len(labelled(f"{runs.RUN}={living_run}")["containers"]) == 2
 
 
 def test_compose_v1_is_refused_with_the_line_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

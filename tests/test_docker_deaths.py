@@ -44,6 +44,12 @@ def session(docker_engine: None) -> Iterator[Docker]:
         yield session
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has died stays dead: the recovery need not be tried for five seconds."""
+    monkeypatch.setattr("chaos.run.RECOVERY", 0.5)
+
+
 def shipped(name: str) -> Case:
     """A shipped case, without the router: a death is told alike, and a container less is started."""
     case = load(SCENARIOS / f"{name}.chaos.yaml").cases[0]

@@ -25,6 +25,8 @@ from tests.leftovers import MARK, differences, gone_after, host, left, marked
 from tests.mortal import SCENARIOS, cases, kill_one, percentile
 
 TIMES, WITHIN = 100, 0.1
+LABS = 2
+"""At once: other tests have the rest of the processors."""
 PROGRAM = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -38,7 +40,7 @@ sys.stdin.read()
 @pytest.mark.slow("a hundred sessions are started and killed, each after up to half a second")
 def test_sigkill_at_random_moments_leaves_nothing() -> None:
     chance, todo = random.Random(20), cases()
-    deaths = [kill_one(todo, chance) for _ in range(TIMES)]
+    deaths = [kill_one(todo, chance, labs=LABS) for _ in range(TIMES)]
     assert not [death for death in deaths if death.left], "something outlived its session by 5 s"
     assert sum(len(death.before.processes) > 4 for death in deaths) > TIMES / 3, "most died before they had a lab"
     late = percentile([death.seconds / death.busy for death in deaths], 0.99)
