@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import socket
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -46,17 +47,60 @@ def _program() -> str:
     return (resources.files("chaos") / "agent" / "surface.py").read_text(encoding="utf-8")
 
 
+class Lines:
+    """The lines to all agents of a session, which end with it.
+
+    Of a container that is removed just when somebody attaches to it, an engine may never say that it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[Attached] = set()
+        self._over = False
+
+    def add(self, line: Attached) -> None:
+        """A line, which ends at once when the session is over."""
+        with self._lock:
+            self._open.add(line)
+            if self._over:
+                line.hang_up()
+
+    @contextmanager
+    def without(self, line: Attached) -> Iterator[None]:
+        """This one is closed inside, and nobody hangs up meanwhile: its descriptor may be another's afterwards."""
+        with self._lock:
+            self._open.discard(line)
+            yield
+
+    def end(self) -> None:
+        """The session is over."""
+        with self._lock:
+            self._over = True
+            for line in self._open:
+                line.hang_up()
+
+
 class Attached(Channel):
     """An agent whose line is the attached stream of its container."""
 
     passes_descriptors = False
 
-    def __init__(self, node: str, api: APIClient, container: str) -> None:
+    def __init__(self, node: str, api: APIClient, container: str, lines: Lines) -> None:
         wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         stream = api.attach_socket(container, params=wanted)
         fd = descriptor(stream)
         super().__init__(node, fd, fd)
-        self._stream, self.stderr = Demultiplexed(), b""
+        self._stream, self.stderr, self._lines = Demultiplexed(), b"", lines
+        lines.add(self)
+
+    def close(self) -> None:
+        with self._lines.without(self):
+            super().close()
+
+    def hang_up(self) -> None:
+        """Whoever waits for an answer, in another thread, is told that the agent has died."""
+        with socket.socket(fileno=os.dup(self.reader)) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
     def _receive(self) -> bytes | None:
         data = os.read(self.reader, 1 << 18)

@@ -70,6 +70,7 @@ class Docker:
         self._starting = threading.Lock()
         self._compression = Compression(top=True)
         self._answers = Answers()
+        self._lines = containers.Lines()
         self._idle: list[Group] = []
         self._configs: dict[str, Mapping[str, Any]] = {}
 
@@ -92,6 +93,7 @@ class Docker:
             except LabError as error:
                 print(f"connect-chaos: {error}; what is left of {self._run}: `connect-chaos clean`", file=sys.stderr)
             finally:
+                self._lines.end()
                 self._let_go()
                 api.close()
 
@@ -146,7 +148,7 @@ class Docker:
             share, label = self._slices.reserve(api), f"{self._run}-{uuid.uuid4().hex[:8]}"
             try:
                 started = self._up(api, setting, config, share, self._labels | {runs.LAB: label})
-                return Group(api, kind_of(setting), config, share, label, started)
+                return Group(api, kind_of(setting), config, share, label, started, self._lines)
             except CommandFailed as error:
                 ended = containers.ended(api, f"{runs.LAB}={label}")
                 self._free(api, share, label)

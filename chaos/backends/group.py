@@ -16,7 +16,7 @@ from chaos.backends import composed
 from chaos.backends import names as naming
 from chaos.backends.channel import AgentNode, Channel, Question, asked, everywhere
 from chaos.backends.composed import Slice
-from chaos.backends.containers import Attached, ImageNode, ProductNode
+from chaos.backends.containers import Attached, ImageNode, Lines, ProductNode
 from chaos.backends.lab import AgentLab
 from chaos.backends.netns import COMMON, END, FORWARDING, LINK_LOCAL, TIMING, sysctls
 from chaos.errors import LabError
@@ -79,7 +79,9 @@ class Group:
         share: Slice,
         label: str,
         containers: Mapping[str, str],
+        lines: Lines,
     ) -> None:
+        self._lines = lines
         self.api, self.kind, self.share, self.label = api, kind, share, label
         self._services = config["services"] | ({RESOLVER: None} if kind.names == "dns" else {})
         self._channels: list[Channel] = []
@@ -133,7 +135,7 @@ class Group:
         carrier = name if own else name + composed.SIDECAR
         for wanted in {name, carrier} - set(containers):
             raise LabError(f"the container of `{wanted}` has ended")
-        channel = Attached(name, self.api, containers[carrier])
+        channel = Attached(name, self.api, containers[carrier], self._lines)
         self._channels.append(channel)
         address = self._address(name, "ipv4")
         if own:
