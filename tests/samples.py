@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from chaos.packets import Frame
@@ -77,13 +78,14 @@ def packets() -> Iterator[Any]:
     yield ether / v6 / ICMPv6ND_NA(tgt=R6)
 
 
-def frames() -> list[Frame]:
+@cache
+def frames() -> Sequence[Frame]:
     """The packets as a capture has them, short ones padded to Ethernet's minimum, a nanosecond and a bit apart."""
     found = []
     for number, packet in enumerate(packets()):
         data = bytes(packet).ljust(60, b"\0")
         found.append(Frame(T0 + number * 1_000_000_001, number % 2 == 0, data, len(data)))
-    return found
+    return tuple(found)
 
 
 def lies() -> Iterator[bytes]:

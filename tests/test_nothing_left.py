@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -126,6 +127,7 @@ def test_the_host_is_byte_identical_before_during_and_after() -> None:
         running = [pool.submit(run, case, backend) for case in todo]
         while not all(future.done() for future in running):
             during.append(host())
+            time.sleep(0.1)
         verdicts = [future.result().verdict for future in running]
     assert [verdict.kind for verdict in verdicts] == ["PASS"] * len(todo), verdicts
     assert during

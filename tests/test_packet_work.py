@@ -71,9 +71,9 @@ def rebuilt(frame: bytes) -> bytes:
     return bytes(packet)
 
 
-@pytest.mark.parametrize("number", range(len(list(frames()))))
+@pytest.mark.parametrize("number", range(len(frames())))
 def test_a_frame_is_named_as_the_capture_names_it(number: int) -> None:
-    frame = list(frames())[number]
+    frame = frames()[number]
     packet, found = decode(frame), parse(frame.data)
     if packet is None or packet.protocol != "tcp" or extended(frame):
         assert found is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ FIELDS = [
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[Frame]:
+def frames() -> Sequence[Frame]:
     return samples.frames()
 
 
