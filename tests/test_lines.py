@@ -20,7 +20,7 @@ from chaos.backends.modules import PLACE, Luggage
 from chaos.errors import LabError
 
 
-class Engine:
+class Mute:
     """Attaches to containers that never say a word; keeps what is put into them."""
 
     def __init__(self) -> None:
@@ -38,20 +38,20 @@ class Engine:
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[Mute]:
     with ExitStack() as sockets:
-        engine = Engine()
+        engine = Mute()
         yield engine
         for end in engine.ends:
             sockets.enter_context(end)
 
 
-def attached(engine: Engine, lines: Lines) -> Attached:
+def attached(engine: Mute, lines: Lines) -> Attached:
     api: Any = engine
     return Attached("server", api, "3393", lines)
 
 
-def test_who_waits_for_an_answer_is_told_that_the_session_is_over(engine: Engine) -> None:
+def test_who_waits_for_an_answer_is_told_that_the_session_is_over(engine: Mute) -> None:
     lines = Lines()
     line = attached(engine, lines)
     threading.Timer(0.05, lines.end).start()
@@ -62,7 +62,7 @@ def test_who_waits_for_an_answer_is_told_that_the_session_is_over(engine: Engine
     line.close()
 
 
-def test_a_line_to_an_agent_of_a_session_that_is_over_is_none(engine: Engine) -> None:
+def test_a_line_to_an_agent_of_a_session_that_is_over_is_none(engine: Mute) -> None:
     lines = Lines()
     lines.end()
     line = attached(engine, lines)
@@ -71,7 +71,7 @@ def test_a_line_to_an_agent_of_a_session_that_is_over_is_none(engine: Engine) ->
     line.close()
 
 
-def test_a_line_that_was_closed_is_left_alone(engine: Engine) -> None:
+def test_a_line_that_was_closed_is_left_alone(engine: Mute) -> None:
     """Its descriptor may be another's by then."""
     lines = Lines()
     line = attached(engine, lines)
@@ -84,7 +84,7 @@ def test_a_line_that_was_closed_is_left_alone(engine: Engine) -> None:
         assert other.recv(100) == b"still open"
 
 
-def test_a_module_goes_into_a_container_once_until_it_changes(engine: Engine, tmp_path: Path) -> None:
+def test_a_module_goes_into_a_container_once_until_it_changes(engine: Mute, tmp_path: Path) -> None:
     api: Any = engine
     luggage = Luggage(api, "3393")
     for folder in ("one", "other"):
@@ -103,7 +103,7 @@ def test_a_module_goes_into_a_container_once_until_it_changes(engine: Engine, tm
     assert [*engine.put[3].values()] == [b"# changed"]
 
 
-def test_what_is_no_function_of_the_user_s_takes_nothing_along(engine: Engine) -> None:
+def test_what_is_no_function_of_the_user_s_takes_nothing_along(engine: Mute) -> None:
     api: Any = engine
     assert Luggage(api, "3393").take({"path": ["/nowhere"]}) == {"path": ["/nowhere"]}
     assert engine.put == []
