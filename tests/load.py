@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -10,3 +13,11 @@ def busy() -> float:
     """How much longer things take than on a machine at rest: by what there is to run, of late and at this moment."""
     now = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
     return max(1.0, max(os.getloadavg()[0], now) / (os.cpu_count() or 1))
+
+
+def worked(work: Callable[[], object]) -> float:
+    """Seconds of processor that some work takes: not what other threads do, nor the garbage of the tests before."""
+    gc.collect()
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started

@@ -20,6 +20,7 @@ from chaos.cli import main
 from chaos.errors import ScenarioError
 from chaos.packets import decode
 from tests import samples
+from tests.load import worked
 from tests.source import ROOT
 
 HEALTHY = "client: {use: socket}\nexpect: {error: ok}\n"
@@ -67,10 +68,10 @@ def test_validate_says_everything_that_is_wrong_at_once(capsys: pytest.CaptureFi
     first = scenario("faults: [{drop: {at: server, segmnt: syn}}]\nexpect: {error: ETIMEOUT}\n", "first")
     second = scenario("topologie: client-server\nexpect: {error: ok}\n", "second")
     main(["validate", first])  # imports are not work
+    wrong = ("validate", first, second, "third.chaos.yaml")
+    assert worked(lambda: main([*wrong])) < 0.1
     capsys.readouterr()
-    started = time.process_time()
-    status, out, _ = said(capsys, "validate", first, second, "third.chaos.yaml")
-    assert time.process_time() - started < 0.1
+    status, out, _ = said(capsys, *wrong)
     assert status == 2
     assert "first.chaos.yaml:1:" in out
     assert "(did you mean 'segment'?)" in out
