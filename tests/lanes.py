@@ -5,18 +5,15 @@ is given. Some lanes are of several files:
 
     containers   tests compare what there is of containers, images and the host's network before and after; the last are
                  those in which an owner dies, for whichever session is the next removes what a dead one has left: no
-                 other test of the lane is to come, and the fleets' two sessions have long begun
-    fleets       hundreds of labs in containers
+                 other test of the lane is to come, and the sessions of other lanes have long begun
     crowds       hundreds of labs side by side keep every processor busy: two such crowds at once would be no sooner,
                  and late for their timers
 
 What has many labs one after another (the serial run, sessions that are killed) leaves processors to others: those
-files are lanes of their own, which begin when the scenarios have been run; and the crowd of an ordinary user is the
-last of all.
-
-Fleets are seen by who looks at the host's network, unless their engine has another (scripts/engine): they are one lane
-with the other containers then. The scenarios are the first of the crowds: tests ask what became of them.
-What takes longest begins first.
+files are lanes of their own; and the crowd of an ordinary user is the last of all. So are those that have a session of
+containers and look at no other: where they are seen by who looks at the host's network, because their engine has no
+other (scripts/engine), they are in the lane of containers. The scenarios are the first of the crowds: tests ask what
+became of them. What takes longest begins first.
 """
 
 from __future__ import annotations
@@ -24,13 +21,15 @@ from __future__ import annotations
 import os
 from typing import Final
 
-CONTAINERS, FLEETS, CROWDS = "containers", "fleets", "crowds"
+CONTAINERS, CROWDS = "containers", "crowds"
 ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 """Whether containers are in a network of their own."""
-OF_FLEETS: Final = "tests/test_docker_fleets.py"
+FLEETS, CONTRACT = "tests/test_docker_fleets.py", "tests/test_backend_contract.py"
+"""Which have sessions of containers, and look at no other."""
 OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
-    "tests/test_backend_contract.py",
+    FLEETS,
+    CONTRACT,
     "tests/test_containers.py",
     "tests/test_docker.py",
     "tests/test_docker_deaths.py",
@@ -46,16 +45,14 @@ OF_CROWDS: Final = (
     "tests/test_explain.py",
     "tests/test_mutations.py",
 )
-FIRST: Final = (FLEETS, CROWDS, CONTAINERS, "tests/test_many.py", "tests/test_nothing_left.py")
+FIRST: Final = (FLEETS, CROWDS, CONTAINERS, "tests/test_many.py", CONTRACT)
 LAST: Final = "tests/test_unprivileged.py"
 
 
 def lane(nodeid: str) -> str:
     """Whom a test shares its worker with."""
     file = nodeid.partition("::")[0]
-    if nodeid.startswith(OF_FLEETS):
-        return FLEETS if ELSEWHERE else CONTAINERS
-    if nodeid.startswith(WITH_AN_ENGINE):
+    if nodeid.startswith(WITH_AN_ENGINE) and not (ELSEWHERE and file in (FLEETS, CONTRACT)):
         return CONTAINERS
     return CROWDS if file in OF_CROWDS or is_scenario(nodeid) else file
 

@@ -27,6 +27,8 @@ FILES = (
 )
 LONGEST = 0.4
 """Seconds of life: a session is up after 0.1 s, a lab after 0.13 s, a refused connection is through after 0.2 s."""
+SLOWEST = 3.0
+"""A busy machine takes so many times longer to get as far."""
 _numbers = count(1)
 
 
@@ -57,7 +59,7 @@ def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0,
     if pid == 0:
         os.environ[MARK] = mark
         _live(todo, chance.random(), labs)
-    age = chance.uniform(0, LONGEST)
+    age = chance.uniform(0, LONGEST) * min(busy(), SLOWEST)
     time.sleep(age)  # the random moment itself
     before, crowd = marked(mark), busy()
     os.kill(pid, signal.SIGKILL)

@@ -12,6 +12,9 @@ from chaos.packets import Frame
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of scapy's own imports
+    from scapy.config import conf
+
+    conf.route_autoload = conf.route6_autoload = False  # packets are made and read here, and none is sent
     from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
     from scapy.layers.inet6 import (
         ICMPv6DestUnreach,

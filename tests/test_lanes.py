@@ -41,8 +41,8 @@ def test_what_starts_containers_or_looks_at_what_they_are_on_is_not_spread(
     monkeypatch.setattr(lanes, "ELSEWHERE", elsewhere)
     having = [name for name, text in files().items() if any(word in text for word in ENGINES)]
     found = {name: lanes.lane(f"{name}::test") for name in having}
-    fleets = {lanes.OF_FLEETS: lanes.FLEETS} if elsewhere else {}
-    assert found == dict.fromkeys(having, lanes.CONTAINERS) | fleets
+    own = {name: name for name in (lanes.FLEETS, lanes.CONTRACT)} if elsewhere else {}
+    assert found == dict.fromkeys(having, lanes.CONTAINERS) | own
     assert lanes.lane(lanes.WITH_AN_ENGINE[-1]) == lanes.CONTAINERS
 
 
@@ -50,12 +50,12 @@ def test_what_asks_what_became_of_all_scenarios_is_one_lane() -> None:
     asking = [name for name, text in files().items() if any(word in text for word in CROWD)]
     found = {name: lanes.lane(f"{name}::test") for name in asking}
     elsewhere = {name for name, lane in found.items() if lane != lanes.CROWDS}
-    assert elsewhere == {lanes.OF_FLEETS, "tests/test_many.py", lanes.LAST}, "which wait for what the others have"
+    assert elsewhere == {lanes.FLEETS, "tests/test_many.py", lanes.LAST}, "which wait for what the others have"
 
 
 def test_every_file_of_a_lane_exists() -> None:
     files_of_their_own = [name for name in (*lanes.FIRST, lanes.LAST) if name.startswith("tests/")]
-    of_lanes = (lanes.OF_FLEETS, *lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, lanes.OF_DEAD_OWNERS)
+    of_lanes = (*lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, lanes.OF_DEAD_OWNERS)
     for name in (*of_lanes, *files_of_their_own):
         file, _, test = name.partition("::")
         assert f"def {test}" in (ROOT / file).read_text()
