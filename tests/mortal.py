@@ -27,8 +27,8 @@ FILES = (
 )
 LONGEST = 0.4
 """Seconds of life: a session is up after 0.1 s, a lab after 0.13 s, a refused connection is through after 0.2 s."""
-SLOWEST = 3.0
-"""A busy machine takes so many times longer to get as far."""
+SLOWEST = 1.5
+"""A busy machine takes longer to get as far; no more times than this is waited for it."""
 _numbers = count(1)
 
 
