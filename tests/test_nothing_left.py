@@ -174,7 +174,10 @@ def test_an_interrupt_while_a_session_starts_leaves_nothing(monkeypatch: pytest.
     seen: list[int] = []
 
     def interrupted(_: object) -> bytes:
-        seen.extend(marked("an-early-interrupt").processes)
+        """execve(2) closes descriptors, by which Popen knows of it, a moment before it sets the environment."""
+        end = time.monotonic() + 5.0
+        while not seen and time.monotonic() < end:
+            seen.extend(marked("an-early-interrupt").processes)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("chaos.backends.netns._first_word", interrupted)
