@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from chaos.backends import containers, engine, image
+from chaos.backends import containers, engine, image, runs
 from chaos.errors import LabError
+from chaos.scenario import Case, load
+from tests.shipped import SCENARIOS
 from tests.source import ROOT
 
 BUILDER = ROOT / ".cache" / "node-image.lock"
 """Who builds our image while the first tests run holds it (Makefile)."""
+LONGEST = 40.0
+"""Seconds in which a lab has been started."""
 
 
 def lacking() -> str | None:
@@ -79,6 +87,21 @@ def tagged(name: str) -> Iterator[str]:
     finally:
         api.remove_image(name)
         api.close()
+
+
+def await_containers(process: subprocess.Popen[Any], count: int) -> None:
+    """Until so many containers of this process's labs have been made."""
+    end = time.monotonic() + LONGEST
+    while len(labelled(f"{runs.OWNER}={process.pid}")["containers"]) < count:
+        assert process.poll() is None, "it ended"
+        assert time.monotonic() < end, "no lab"
+        time.sleep(0.05)
+
+
+def without_router(name: str) -> Case:
+    """A shipped scenario's first case on the direct path: where the router has no part, a container less is started."""
+    case = load(SCENARIOS / f"{name}.chaos.yaml").cases[0]
+    return replace(case, setting=replace(case.setting, path="direct"))
 
 
 def container(label: str, service: str) -> str:

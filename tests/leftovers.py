@@ -82,7 +82,7 @@ def gone_after(mark: str, before: Found, patience: float) -> tuple[float, list[s
     """
     started = time.monotonic()
     known = {(pid, begun) for pid in before.processes if (begun := _started(pid)) is not None}
-    while (passed := time.monotonic() - started) <= patience and any(_started(pid) == begun for pid, begun in known):
+    while time.monotonic() - started <= patience and any(_started(pid) == begun for pid, begun in known):
         time.sleep(LOOK)
     while True:
         passed, remaining = time.monotonic() - started, left(mark, before)

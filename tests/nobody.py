@@ -16,7 +16,7 @@ PYTHON = [sys.executable, "-B"]
 PATIENCE = 240.0
 
 
-def as_nobody(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+def as_nobody(argv: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """What a program prints that runs in this checkout as an ordinary user, where a missing tool is a skip."""
     who: list[str] = []
     if os.geteuid() == 0:
@@ -31,6 +31,6 @@ def as_nobody(argv: Sequence[str], stdin: str = "") -> subprocess.CompletedProce
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )

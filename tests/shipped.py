@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import pickle
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from chaos.backends.netns import Netns
 from chaos.errors import ToolMissing
 from chaos.items import CaseItem
 from chaos.pool import Pool
-from chaos.run import Idle, Result, run
+from chaos.run import Backend, Idle, Result, run
 from chaos.scenario import Case, load
 
 ROOT = Path(__file__).parents[1]
@@ -56,17 +57,19 @@ def can_run(case: Case) -> bool:
 Ended = Result | ToolMissing
 
 
+def end_of(case: Case, backend: Backend, idle: Idle = nullcontext) -> Ended:
+    """What becomes of a case; a tool that is missing is an end, too."""
+    try:
+        return run(case, backend, idle)
+    except ToolMissing as missing:
+        return missing
+
+
 def side_by_side(chosen: Sequence[Case]) -> list[Ended]:
     """What becomes of these cases, all at once, so that their kernel waits do not add up."""
 
-    def work(case: Case, idle: Idle) -> Ended:
-        try:
-            return run(case, backend, idle)
-        except ToolMissing as missing:
-            return missing
-
     with Netns() as backend:
-        pool = Pool[Ended](work)
+        pool = Pool[Ended](lambda case, idle: end_of(case, backend, idle))
         found = [future.result() for future in pool.start(chosen)]
         pool.stop(lambda: None)
     return found

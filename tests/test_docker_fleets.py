@@ -176,19 +176,12 @@ def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
     return found
 
 
-def ended(case: Case, session: Docker) -> Result | ToolMissing:
-    try:
-        return run(case, session)
-    except ToolMissing as missing:
-        return missing
-
-
 def test_every_scenario_has_the_verdict_that_it_has_on_netns(fleet: Fleet, tell: Callable[[str], None]) -> None:
     """Those that were the mutants' controls have been run."""
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
     cases = [result.case for result in on_netns]
     todo = [case for case in cases if case.node_id not in fleet.ended]
-    found = in_rows(todo, lambda case: kind_of(case.setting), lambda case: ended(case, fleet.session))
+    found = in_rows(todo, lambda case: kind_of(case.setting), lambda case: shipped.end_of(case, fleet.session))
     fleet.ended |= zip((case.node_id for case in todo), found, strict=True)
     on_docker = [fleet.ended[case.node_id] for case in cases]
     pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
@@ -201,6 +194,6 @@ def differing(cases: Iterable[Case]) -> Iterator[tuple[str, ...]]:
     """The cases that differ again when nothing else runs: a busy machine misses a time-out's window now and then."""
     with Netns() as namespaces, Docker() as containers:
         for case in cases:
-            netns, docker = vector([run(case, namespaces)]), vector([ended(case, containers)])
+            netns, docker = vector([run(case, namespaces)]), vector([shipped.end_of(case, containers)])
             if netns != docker:
                 yield (case.node_id, *netns[0], *docker[0])

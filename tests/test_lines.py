@@ -9,7 +9,6 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,10 @@ class Mute:
 
 @pytest.fixture
 def engine() -> Iterator[Mute]:
-    with ExitStack() as sockets:
-        engine = Mute()
-        yield engine
-        for end in engine.ends:
-            sockets.enter_context(end)
+    engine = Mute()
+    yield engine
+    for end in engine.ends:
+        end.close()
 
 
 def attached(engine: Mute, lines: Lines) -> Attached:

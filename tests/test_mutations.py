@@ -23,7 +23,7 @@ from chaos.backends.netns import Netns
 from chaos.check import Leg
 from chaos.errors import ToolMissing
 from chaos.pool import Turns
-from chaos.run import Backend, Idle, Result, Run, probe_of, run
+from chaos.run import Backend, Idle, Result, Run, probe_of
 from chaos.scenario import Case, Expect, load
 from tests import shipped
 from tests.mutations import Mutant, mutants
@@ -149,10 +149,7 @@ def probed(mutant: Mutant, backend: Backend, idle: Idle) -> Result | ToolMissing
 def tried(mutant: Mutant, backend: Backend, idle: Idle = nullcontext) -> Result | ToolMissing:
     assert mutant.run is not None
     case, wrapped = mutant.run
-    try:
-        return run(case, wrapped(backend), idle)
-    except ToolMissing as missing:
-        return missing
+    return shipped.end_of(case, wrapped(backend), idle)
 
 
 def row_of(mutant: Mutant, control: Result | ToolMissing, done: Mapping[int, Result | ToolMissing]) -> Row:
