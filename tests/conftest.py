@@ -7,6 +7,7 @@ a slow neighbour is not.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -85,6 +86,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes | None
     from tests.distribution import Lanes
 
     return Lanes(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays until the end: nothing of it need be looked at for garbage, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

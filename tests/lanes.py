@@ -45,7 +45,17 @@ OF_CROWDS: Final = (
     "tests/test_explain.py",
     "tests/test_mutations.py",
 )
-FIRST: Final = (FLEETS, CROWDS, CONTAINERS, "tests/test_many.py", CONTRACT)
+FIRST: Final = (
+    FLEETS,
+    CROWDS,
+    CONTAINERS,
+    "tests/test_many.py",
+    "tests/test_nothing_left.py",
+    CONTRACT,
+    "tests/test_plan.py",
+    "tests/test_plugin.py",
+    "tests/test_toxiproxy.py",
+)
 LAST: Final = "tests/test_unprivileged.py"
 
 
