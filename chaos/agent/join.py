@@ -38,3 +38,4 @@ def run(
                 netlink.route(destination, interface, via=via)
             if wire:
                 build_wire(netlink, [interface], ["ipv4", "ipv6"])
+        netlink.await_addresses([address for address, _ in addresses])

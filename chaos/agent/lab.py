@@ -333,6 +333,9 @@ def build(spec: Spec, networks: Mapping[str, Network], known: Mapping[str, Seque
     with hub.netlink.together():  # when both ends are up: a link that loses its carrier loses its neighbours
         reserve(hub.netlink, known[link["hub"]])
     hub.netlink.await_carriers([link["hub_interface"] for link in spec["links"]])
+    hub.netlink.await_addresses([address for link in spec["links"] for address, _ in link["hub_addresses"]])
+    for link in spec["links"]:
+        networks[link["node"]].netlink.await_addresses([address for address, _ in link["addresses"]])
 
 
 def _build_hub(netlink: Netlink, spec: Spec, networks: Mapping[str, Network]) -> None:

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -33,8 +33,8 @@ IFF_UP, IFF_NOARP = 0x1, 0x80
 IFLA_IFNAME, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_NET_NS_FD = 3, 10, 16, 18, 26, 28
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IF_OPER_UP = 6
-CARRIER, LOOK = 1.0, 0.001
-"""Seconds: for a link to get its carrier, and between two looks."""
+READY, LOOK = 1.0, 0.001
+"""Seconds: for a link to get its carrier and a node its addresses, and between two looks."""
 IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
 IFLA_INET_CONF, IPV4_DEVCONF_ACCEPT_LOCAL = 1, 23
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
@@ -42,7 +42,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 METRIC = 1024
 LOOPBACK, LOOPBACK_NUMBER = "lo", 1
-RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST, RTN_LOCAL = 254, 4, 0, 253, 1, 2
 RTM_F_CLONED, RTNH_F_ONLINK = 0x200, 0x4
 FRA_IIFNAME, FRA_TABLE, FR_ACT_TO_TBL = 3, 15, 1
 NDA_DST, NUD_NONE, NUD_NOARP, NUD_PERMANENT, NTF_EXT_LEARNED = 1, 0, 0x40, 0x80, 0x10
@@ -248,23 +248,49 @@ class Netlink:
         and loses until then what it should send: the first ARP request, and the next comes a second later. To ask for
         the link has the kernel do it at once (rtnl_getlink(), since Linux 6.8); an older one is asked again.
         """
-        deadline = time.monotonic() + CARRIER
-        while names := [name for name, state in self._states(names) if state != IF_OPER_UP]:
+        self._await_all(names, self._without_carrier, "ip link show {}: no carrier")
+
+    def _without_carrier(self, names: Sequence[str]) -> list[str]:
+        """Those whose operational state (RFC 2863) is not "up"."""
+        links = self._ask(RTM_GETLINK, [_ifinfo(self.number(name), 0, 0) for name in names])
+        states = [attributes(link[16:])[IFLA_OPERSTATE][0] for _, link in links]
+        return [name for name, state in zip(names, states, strict=True) if state != IF_OPER_UP]
+
+    def await_addresses(self, addresses: Sequence[str]) -> None:
+        """Return when what is sent to these addresses of ours reaches us; OSError (ETIMEDOUT) when it does not within a
+        second.
+
+        Without detection of duplicates, too, a worker of the kernel makes an IPv6 address ours later: it joins the
+        group to which neighbours' solicitations go, and adds the local route (net/ipv6/addrconf.c,
+        addrconf_dad_work()). Until then a solicitation has no answer, and an answer no recipient: the next SYN comes
+        a second later.
+        """
+        six = [address for address in addresses if packed(address)[0] == socket.AF_INET6]
+        self._await_all(six, self._not_local, "ip route get {}: not local")
+
+    def _not_local(self, addresses: Sequence[str]) -> list[str]:
+        """Those for which the kernel has another route than to this node, or none."""
+        routes = self._ask(RTM_GETROUTE, [_lookup(address) for address in addresses])
+        local = [kind == RTM_NEWROUTE and route[7] == RTN_LOCAL for kind, route in routes]
+        return [address for address, ours in zip(addresses, local, strict=True) if not ours]
+
+    def _await_all(self, names: Sequence[str], missing: Callable[[Sequence[str]], list[str]], what: str) -> None:
+        deadline = time.monotonic() + READY
+        while names and (names := missing(names)):
             if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, f"ip link show {names[0]}: no carrier within {CARRIER:g} s")
+                raise TimeoutError(errno.ETIMEDOUT, f"{what.format(names[0])} within {READY:g} s")
             time.sleep(LOOK)
 
-    def _states(self, names: Sequence[str]) -> list[tuple[str, int]]:
-        """RFC 2863's operational state of each of these links."""
-        questions = [_ifinfo(self.number(name), 0, 0) for name in names]
+    def _ask(self, kind: int, questions: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """The type and the payload of the answer to each of several questions, which are sent as one message."""
         self._flush()
         first = self._sequence + 1
-        self._socket.send(b"".join(self._message(RTM_GETLINK, 0, question) for question in questions))
-        states: list[int] = []
-        while len(states) < len(names):
+        self._socket.send(b"".join(self._message(kind, 0, question) for question in questions))
+        answers: list[tuple[int, bytes]] = []
+        while len(answers) < len(questions):
             told = parsed(self._socket.recv(BUFFER))
-            states += [attributes(link[16:])[IFLA_OPERSTATE][0] for _, sequence, link in told if sequence >= first]
-        return [*zip(names, states, strict=True)]
+            answers += [(answer, payload) for answer, sequence, payload in told if sequence >= first]
+        return answers
 
     def set_master(self, name: str, master: str) -> None:
         """ip link set NAME master MASTER."""
@@ -380,6 +406,11 @@ class Netlink:
 
 def _route(family: int, length: int, table: int, scope: int, flags: int = 0) -> bytes:
     return struct.pack("=BBBBBBBBI", family, length, 0, 0, table, RTPROT_STATIC, scope, RTN_UNICAST, flags)
+
+
+def _lookup(address: str) -> bytes:
+    family, raw = packed(address)
+    return struct.pack("=BBBBBBBBI", family, len(raw) * 8, 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, raw)
 
 
 def _ifinfo(index: int, flags: int, change: int) -> bytes:
