@@ -13,7 +13,8 @@ What has many labs one after another (the serial run, sessions that are killed) 
 files are lanes of their own; and the crowd of an ordinary user is the last of all. So are those that have a session of
 containers and look at no other: where they are seen by who looks at the host's network, because their engine has no
 other (scripts/engine), they are in the lane of containers. The scenarios are the first of the crowds: tests ask what
-became of them. What takes longest begins first.
+became of them. What takes longest begins first, and is not the last of its lane: before a worker begins that it is
+given its next lane, which nobody else can have then.
 """
 
 from __future__ import annotations

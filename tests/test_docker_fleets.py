@@ -119,11 +119,6 @@ def chosen(cases: Sequence[Case]) -> Iterator[Mutant]:
             yield mutant
 
 
-def test_every_kind_of_fault_is_in_the_sample() -> None:
-    kinds = {kind for case in shipped.cases() for kind, _ in case.faults if case.setting.timing == "short"}
-    assert {kind for case in sample() for kind, _ in case.faults} == kinds
-
-
 @dataclass
 class Fleet:
     """One session of containers for all tests here, and what became of cases in them, by their ids."""
@@ -197,3 +192,8 @@ def differing(cases: Iterable[Case]) -> Iterator[tuple[str, ...]]:
             netns, docker = vector([run(case, namespaces)]), vector([shipped.end_of(case, containers)])
             if netns != docker:
                 yield (case.node_id, *netns[0], *docker[0])
+
+
+def test_every_kind_of_fault_is_in_the_sample() -> None:
+    kinds = {kind for case in shipped.cases() for kind, _ in case.faults if case.setting.timing == "short"}
+    assert {kind for case in sample() for kind, _ in case.faults} == kinds

@@ -48,20 +48,6 @@ def test_64_labs_with_the_same_addresses_see_nothing_of_each_other(netns: Netns)
     assert sum(strangers(result) for result in results) == 0
 
 
-@pytest.mark.slow("the wire of its scenario has a long round trip")
-def test_a_stranger_would_be_seen(netns: Netns) -> None:
-    one, other = (run(cases()[0], netns) for _ in range(2))
-    assert strangers(one) == strangers(other) == 0
-    assert strangers(with_a_packet_of(other, one)) > 0
-
-
-def with_a_packet_of(other: Result, result: Result) -> Result:
-    """The server's capture has seen what the other lab's has, too."""
-    server = result.case.setting.listen.node
-    assert list(nonces(other, server))
-    return replace(result, frames={**result.frames, server: (*result.frames[server], *other.frames[server])})
-
-
 @pytest.mark.slow("every quick scenario alone, and some of those that wait for the kernel")
 def test_verdicts_are_those_of_a_serial_run_of_an_ordinary_user() -> None:
     """One after another as nobody, and all at once as root: neither changes a verdict. What falls is run once more, as
@@ -77,3 +63,17 @@ def test_verdicts_are_those_of_a_serial_run_of_an_ordinary_user() -> None:
     alone = json.loads(done.stdout)
     both = {name: (alone[name], [verdict.kind, *verdict.reasons]) for name, verdict in beside.items()}
     assert {name: ends for name, ends in both.items() if ends[0][0] != ends[1][0]} == {}
+
+
+@pytest.mark.slow("the wire of its scenario has a long round trip")
+def test_a_stranger_would_be_seen(netns: Netns) -> None:
+    one, other = (run(cases()[0], netns) for _ in range(2))
+    assert strangers(one) == strangers(other) == 0
+    assert strangers(with_a_packet_of(other, one)) > 0
+
+
+def with_a_packet_of(other: Result, result: Result) -> Result:
+    """The server's capture has seen what the other lab's has, too."""
+    server = result.case.setting.listen.node
+    assert list(nonces(other, server))
+    return replace(result, frames={**result.frames, server: (*result.frames[server], *other.frames[server])})
