@@ -43,7 +43,8 @@ def test_sigkill_at_random_moments_leaves_nothing() -> None:
     chance, todo = random.Random(20), cases()
     deaths = [kill_one(todo, chance, labs=LABS) for _ in range(TIMES)]
     assert not [death for death in deaths if death.left], "something outlived its session by 5 s"
-    assert sum(len(death.before.processes) > 4 for death in deaths) > TIMES / 3, "most died before they had a lab"
+    with_labs = [death for death in deaths if len(death.before.processes) > len(("keeper", "zygote"))]
+    assert len(with_labs) > TIMES / 2, "most died before they had a lab"
     late = percentile([death.seconds / death.busy for death in deaths], 0.99)
     assert late < WITHIN, f"p99 is {late * 1000:.0f} ms on a machine at rest"
 
