@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,13 @@ from chaos.backends.lab import AgentLab
 from chaos.backends.netns import Netns
 from chaos.errors import ToolMissing
 from chaos.model import RESOLVER, Service, Setting
-from chaos.run import Result, run
+from chaos.run import run
 from chaos.scenario import Case
 from tests import shipped
 from tests.engines import NOTHING, docker_engine, labelled
 from tests.mutations import BYSTANDER, Mutant, mutants
 from tests.rows import in_rows
+from tests.shipped import Ended
 from tests.test_mutations import WAITED, problems, row_of, table, tried
 
 __all__ = ["docker_engine"]
@@ -119,31 +120,41 @@ def chosen(cases: Sequence[Case]) -> Iterator[Mutant]:
             yield mutant
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fleet:
-    """One session of containers for all tests here, and what became of cases in them, by their ids."""
+    """What became of mutants in containers, by identity, and of scenarios as they are, by their cases' ids."""
 
-    session: Docker
-    ended: dict[str, Result | ToolMissing] = field(default_factory=dict)
+    planned: Sequence[Mutant]
+    of_mutants: Mapping[int, Ended]
+    ended: Mapping[str, Ended]
 
 
 @pytest.fixture(scope="module")
-def fleet(docker_engine: None) -> Iterator[Fleet]:
-    with Docker() as session:
-        yield Fleet(session)
+def fleet(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """All of them in one session, so that no containers wait for others to end. A mutant's control is its scenario."""
+    planned = list(chosen(sample()))
+    changed = [mutant for mutant in planned if mutant.run and mutant.mutation != "control"]
+    cases = {case.node_id: case for case in (*shared_cases(), *sample())}.values()
+    as_they_are = [Mutant(case, "control", run=(case, lambda backend: backend)) for case in cases]
+    with Docker() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chaos.clients.socket.WAITED", WAITED)
+        backend = InContainers(session, tmp_path_factory.mktemp("beside"))
+        todo = [*changed, *as_they_are]
+        found = in_rows(todo, sharing, lambda mutant: tried(mutant, backend))
+        ended = {one.case.node_id: end for one, end in zip(todo, found, strict=True) if one.mutation == "control"}
+        yield Fleet(planned, dict(zip(map(id, todo), found, strict=True)), ended)
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
 
 
-def test_no_mutant_survives_in_containers(
-    fleet: Fleet, tmp_path: Path, tell: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chaos.clients.socket.WAITED", WAITED)
-    planned = list(chosen(sample()))
-    todo = [mutant for mutant in planned if mutant.run]
-    backend = InContainers(fleet.session, tmp_path)
-    done = dict(zip(map(id, todo), in_rows(todo, sharing, lambda mutant: tried(mutant, backend)), strict=True))
-    fleet.ended |= {mutant.case.node_id: done[id(mutant)] for mutant in planned if mutant.mutation == "control"}
-    rows = [row_of(mutant, fleet.ended[mutant.case.node_id], done) for mutant in planned]
+def shared_cases() -> list[Case]:
+    """The scenarios that have the verdict in containers that they have on netns."""
+    found = [case for case in shipped.cases() if NETNS_ONLY not in case.tags and shipped.can_run(case)]
+    return [case for case in found if case.setting.timing != "compressed"]
+
+
+def test_no_mutant_survives_in_containers(fleet: Fleet, tell: Callable[[str], None]) -> None:
+    controls = [fleet.ended[mutant.case.node_id] for mutant in fleet.planned]
+    rows = [row_of(one, control, fleet.of_mutants) for one, control in zip(fleet.planned, controls, strict=True)]
     tell(table(rows))
     assert not list(problems(rows)), "\n  ".join(["", *problems(rows)])
 
@@ -158,7 +169,7 @@ def sharing(mutant: Mutant) -> tuple[Kind, bool]:
 # -- the verdicts of both backends
 
 
-def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
+def vector(results: Iterable[Ended]) -> list[tuple[str, ...]]:
     """(verdict, error, phase) of each, or why it was skipped."""
     found: list[tuple[str, ...]] = []
     for result in results:
@@ -172,14 +183,9 @@ def vector(results: Iterable[Result | ToolMissing]) -> list[tuple[str, ...]]:
 
 
 def test_every_scenario_has_the_verdict_that_it_has_on_netns(fleet: Fleet, tell: Callable[[str], None]) -> None:
-    """Those that were the mutants' controls have been run."""
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
     cases = [result.case for result in on_netns]
-    todo = [case for case in cases if case.node_id not in fleet.ended]
-    found = in_rows(todo, lambda case: kind_of(case.setting), lambda case: shipped.end_of(case, fleet.session))
-    fleet.ended |= zip((case.node_id for case in todo), found, strict=True)
-    on_docker = [fleet.ended[case.node_id] for case in cases]
-    pairs = list(zip(vector(on_netns), vector(on_docker), strict=True))
+    pairs = list(zip(vector(on_netns), vector(fleet.ended[case.node_id] for case in cases), strict=True))
     tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
     unlike = [case for case, (netns, docker) in zip(cases, pairs, strict=True) if netns != docker]
     assert [*differing(unlike)] == []
