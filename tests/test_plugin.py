@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -377,7 +378,7 @@ def test_a_signal_ends_the_labs_and_runs_the_finalizers(
     write(project, endless=ENDLESS)
     project.makeconftest("def pytest_unconfigure():\n    print('finalized')\n")
     running = started(project)
-    pidfds = [os.pidfd_open(pid) for pid in with_a_lab(running)]
+    pidfds = with_a_lab(running)
     (os.killpg if group else os.kill)(running.pid, number)
     told, _ = running.communicate(timeout=30)
     assert running.returncode == status, told
@@ -389,11 +390,14 @@ def test_a_signal_ends_the_labs_and_runs_the_finalizers(
         os.close(pidfd)
 
 
-def with_a_lab(running: subprocess.Popen[str]) -> set[int]:
-    """The processes of a session that has a lab: the keeper, the zygote and the lab's own."""
-    while len(found := below(running.pid)) < 3:
+def with_a_lab(running: subprocess.Popen[str]) -> list[int]:
+    """Descriptors of the processes of a session, when it has a lab: the keeper, the zygote, the lab's own."""
+    while True:
         assert running.poll() is None
-    return found
+        with suppress(OSError):  # one that was there for another to be forked has ended
+            found = below(running.pid)
+            if "lab" in [(Path("/proc") / str(pid) / "comm").read_text().strip() for pid in found]:
+                return [os.pidfd_open(pid) for pid in found]
 
 
 def test_a_terminal_is_told_what_is_waited_for(project: pytest.Pytester) -> None:
