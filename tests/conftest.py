@@ -74,8 +74,8 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: two more than there are processors, as most tests wait for most of their time."""
-    return len(os.sched_getaffinity(0)) + 2
+    """`-n auto`: three more than there are processors, as most tests wait for most of their time."""
+    return len(os.sched_getaffinity(0)) + 3
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -51,9 +51,9 @@ FIRST: Final = (
     CROWDS,
     CONTAINERS,
     "tests/test_many.py",
-    "tests/test_nothing_left.py",
     CONTRACT,
     "tests/test_plan.py",
+    "tests/test_nothing_left.py",
     "tests/test_plugin.py",
     "tests/test_toxiproxy.py",
 )

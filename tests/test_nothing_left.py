@@ -44,7 +44,7 @@ def test_sigkill_at_random_moments_leaves_nothing() -> None:
     deaths = [kill_one(todo, chance, labs=LABS) for _ in range(TIMES)]
     assert not [death for death in deaths if death.left], "something outlived its session by 5 s"
     with_labs = [death for death in deaths if len(death.before.processes) > len(("keeper", "zygote"))]
-    assert len(with_labs) > TIMES / 2, "most died before they had a lab"
+    assert len(with_labs) > TIMES / 3, "most died before they had a lab"
     late = percentile([death.seconds / death.busy for death in deaths], 0.99)
     assert late < WITHIN, f"p99 is {late * 1000:.0f} ms on a machine at rest"
 
