@@ -186,8 +186,9 @@ def test_every_scenario_has_the_verdict_that_it_has_on_netns(fleet: Fleet, tell:
     on_netns = [result for result in shipped.results().values() if NETNS_ONLY not in result.case.tags]
     cases = [result.case for result in on_netns]
     pairs = list(zip(vector(on_netns), vector(fleet.ended[case.node_id] for case in cases), strict=True))
-    tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases")
     unlike = [case for case, (netns, docker) in zip(cases, pairs, strict=True) if netns != docker]
+    again = ", ".join(case.node_id for case in unlike) or "none"
+    tell(f"{Counter(docker[0] for _, docker in pairs)} in containers, of {len(pairs)} cases; run again: {again}")
     assert [*differing(unlike)] == []
 
 
