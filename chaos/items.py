@@ -65,6 +65,8 @@ class CaseItem(pytest.Function):
         self._raised: Exception | None = None
         for name, what in _markers(case, self._live.backend.of(case.setting)):
             self.add_marker(self._live.marker(name, what))
+        if reason := self._live.backend.refuses(case):
+            self.add_marker(pytest.mark.skip(reason=reason))
         if case.xfail:
             self.add_marker(pytest.mark.xfail(reason=case.xfail, strict=True, raises=Mismatch))
 

@@ -105,8 +105,9 @@ class Live:
             os.close(place)
 
     def begin(self, chosen: Iterable[pytest.Item]) -> None:
-        """Have these items' cases run, unless they do so already."""
-        new = [item for item in chosen if isinstance(item, items.CaseItem) and item not in self._asked]
+        """Have these items' cases run, unless they do so already or will not at all."""
+        ours = [item for item in chosen if isinstance(item, items.CaseItem) and not self.backend.refuses(item.case)]
+        new = [item for item in ours if item not in self._asked]
         if new:
             self._mind_sigterm()
             futures = self._pool.start([item.case for item in new])

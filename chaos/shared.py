@@ -22,12 +22,15 @@ from chaos.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from chaos.backends.lab import AgentLab
+    from chaos.scenario import Case
 
 AUTO: Final = "auto"
 EMBEDDED: Final = "netns"
 IN_CONTAINERS: Final = "docker"
 NO_NETWORK: Final = "fake"
 """Labs without a kernel are for tests and for plan.txt: nothing that they say is a verdict."""
+NETNS_ONLY: Final = "netns_only"
+"""The tag of a scenario that says of itself that containers cannot show it."""
 
 
 @runtime_checkable
@@ -104,6 +107,12 @@ class Shared:
     def of(self, setting: Setting) -> str:
         """The name of the backend that starts this setting's labs."""
         return IN_CONTAINERS if self._products is not None and needs_containers(setting) else self.name
+
+    def refuses(self, case: Case) -> str | None:
+        """Why this backend does not run a case, by the scenario's own word; None: it does."""
+        if NETNS_ONLY in case.tags and self.of(case.setting) == IN_CONTAINERS:
+            return f"tag {NETNS_ONLY}: containers cannot show it (docs/docker.md)"
+        return None
 
     def _open(self) -> Session:
         with self._lock:

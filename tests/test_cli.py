@@ -211,6 +211,15 @@ def test_a_missing_program_is_a_skip_unless_strict(capsys: pytest.CaptureFixture
     assert (status, json.loads(out)["verdict"]) == (3, "INVALID")
 
 
+def test_what_containers_cannot_show_is_skipped_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    status, out, _ = said(capsys, "run", "--strict", "--backend", "docker", scenario("tags: [netns_only]\n" + REFUSED))
+    assert status == 0
+    assert "SKIP    case.chaos.yaml::default: tag netns_only: containers cannot show it (docs/docker.md)" in out
+
+
 @pytest.mark.slow("runs a case")
 def test_run_selects_by_words(capsys: pytest.CaptureFixture[str]) -> None:
     file = scenario("matrix: {family: [ipv4, ipv6]}\n" + REFUSED)

@@ -23,6 +23,7 @@ from chaos.errors import ToolMissing
 from chaos.model import RESOLVER, Service, Setting
 from chaos.run import run
 from chaos.scenario import Case
+from chaos.shared import NETNS_ONLY
 from tests import shipped
 from tests.engines import NOTHING, docker_engine, labelled
 from tests.mutations import BYSTANDER, Mutant, mutants
@@ -35,8 +36,6 @@ pytestmark = [
     pytest.mark.usefixtures("docker_engine"),
     pytest.mark.slow("starts containers, and hundreds of labs in them"),
 ]
-NETNS_ONLY = "netns_only"
-"""The tag of scenarios that cannot be had in containers (docs/docker.md says why); all others have netns's verdict."""
 UNPRIVILEGED = ("EACCES", "EPERM")
 SLOW = ("ETIMEDOUT", "hang")
 """Ends for which the kernel or the harness needs seconds: a scenario with another end shows the same."""

@@ -255,6 +255,18 @@ def test_a_missing_tool_is_a_skip_unless_strict(project: pytest.Pytester, monkey
     result.stdout.fnmatch_lines([f"scenarios/a/missing.chaos.yaml:2: {told}"])
 
 
+def test_what_containers_cannot_show_is_skipped_there_and_no_engine_is_needed_for_it(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    write(project, here=REFUSED.replace("[quick]", "[netns_only]"))
+    result = project.runpytest_inprocess("--chaos-backend=docker", "--chaos-strict", "-rs")
+    result.assert_outcomes(skipped=2)
+    told = "tag netns_only: containers cannot show it (docs/docker.md)"
+    result.stdout.fnmatch_lines([f"SKIPPED *scenarios/a/here.chaos.yaml:*{told}"])
+    project.runpytest_inprocess("--chaos-strict").assert_outcomes(passed=2)
+
+
 def test_fixtures_of_the_project_apply(project: pytest.Pytester) -> None:
     write(project, refused=REFUSED)
     project.makeconftest(

@@ -78,6 +78,8 @@ def results(cases: list[Case], options: argparse.Namespace) -> Iterable[Told]:
 
     def work(case: Case, idle: Idle) -> Told:
         where = backend.of(case.setting)
+        if reason := backend.refuses(case):
+            return Told(case, "SKIP", (reason,), where)
         try:
             result = run_case(case, backend, idle)
         except ToolMissing as error:
