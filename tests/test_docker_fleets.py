@@ -139,10 +139,17 @@ def fleet(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         patch.setattr("chaos.clients.socket.WAITED", WAITED)
         backend = InContainers(session, tmp_path_factory.mktemp("beside"))
         todo = [*changed, *as_they_are]
-        found = in_rows(todo, sharing, lambda mutant: tried(mutant, backend))
-        ended = {one.case.node_id: end for one, end in zip(todo, found, strict=True) if one.mutation == "control"}
-        yield Fleet(planned, dict(zip(map(id, todo), found, strict=True)), ended)
+        found = dict(ends_of(todo, backend))
+        fallen = [one for one in as_they_are if shipped.fell(one.case, found[id(one)])]
+        found |= ends_of(fallen, backend)  # a busy machine has kept them from their time, or from their fault
+        yield Fleet(planned, found, {one.case.node_id: found[id(one)] for one in as_they_are})
     assert labelled(f"{runs.RUN}={session._run}") == NOTHING
+
+
+def ends_of(those: Sequence[Mutant], backend: InContainers) -> Iterator[tuple[int, Ended]]:
+    """What became of each, by its identity."""
+    if those:
+        yield from zip(map(id, those), in_rows(those, sharing, lambda one: tried(one, backend)), strict=True)
 
 
 def shared_cases() -> list[Case]:
