@@ -1,6 +1,7 @@
 """No wrong green: every shipped scenario, with one thing wrong at a time, must not pass.
 
-All mutants run side by side, with turns at the processors while they do not wait (chaos/pool.py).
+What has to be run for it is run in one of the families of a scenario that is of both, in turn: one mutation over IPv4,
+the next over IPv6. All mutants run side by side, with turns at the processors while they do not wait (chaos/pool.py).
 One test, so that it is one session of labs, whatever a distributed run makes of it. Their controls are the shipped
 scenarios as they are, which are run once for all tests.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ def test_no_mutant_survives(tell: Callable[[str], None]) -> None:
 def all_rows(cases: Sequence[Case]) -> list[Row]:
     """Every mutant of every case. Where nobody listens, one baseline in vain is as good as many."""
     controls = {case.node_id: shipped.ended_as(case) for case in cases}
-    planned = [mutant for case in cases for mutant in mutants(case)]
+    planned = in_turn([mutant for case in cases for mutant in mutants(case)])
     todo = [mutant for mutant in planned if mutant.run and mutant.mutation != "control"]
     with Netns() as backend, pytest.MonkeyPatch.context() as patch:
         patch.setattr("chaos.clients.socket.WAITED", WAITED)
@@ -109,6 +110,31 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
         for those, (_, end) in zip(alike.values(), ends, strict=True):
             done |= {id(mutant): end for mutant in those}
     return [row_of(mutant, controls[mutant.case.node_id], done) for mutant in planned]
+
+
+def in_turn(planned: Sequence[Mutant]) -> list[Mutant]:
+    """Of those that are run, one of each mutation that is the same over IPv4 and IPv6."""
+    alike: dict[tuple[Hashable, str], list[Mutant]] = {}
+    for mutant in planned:
+        if mutant.run and mutant.mutation not in ("control", *UNHEARD):
+            alike.setdefault((of_any_family(mutant.case), mutant.mutation), []).append(mutant)
+    left_out = {
+        id(mutant)
+        for number, those in enumerate(alike.values())
+        for mutant in those
+        if mutant is not those[number % len(those)]
+    }
+    return [
+        Mutant(mutant.case, mutant.mutation, why_not="run in the other family")
+        if {id(mutant), id(mutant.of)} & left_out
+        else mutant
+        for mutant in planned
+    ]
+
+
+def of_any_family(case: Case) -> Hashable:
+    """What the cases of a scenario that differ in nothing but their families have in common."""
+    return case.file, case.name.replace(case.setting.family, "")
 
 
 def well(_run: Run, _name: str = "") -> Leg:
@@ -199,10 +225,11 @@ def problems(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row.name}: was not tried: {row.untried}"
         elif not row.is_control and row.verdict == "PASS":
             yield f"{row.name}: SURVIVED: {told}"
-    killed = Counter(row.mutant.case.node_id for row in rows if row.killed)
-    for case in dict.fromkeys(row.mutant.case.node_id for row in rows if row.missing is None):
-        if killed[case] < LEAST:
-            yield f"{case}: only {killed[case]} mutants are killed"
+    killed = Counter(of_any_family(row.mutant.case) for row in rows if row.killed)
+    cases = {row.mutant.case.node_id: row.mutant.case for row in rows if row.missing is None}
+    for name, case in cases.items():
+        if (count := killed[of_any_family(case)]) < LEAST:
+            yield f"{name}: only {count} mutants are killed"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -220,6 +247,24 @@ def table(rows: Sequence[Row]) -> str:
     )
     lines += [f"skipped {row.mutant.case.node_id}: {row.missing}" for row in rows if row.is_control and row.missing]
     return "\n".join([*lines, *(f"  {count:3} x {name}: {why}" for (name, why), count in reasons.items())])
+
+
+def test_every_mutation_that_is_run_is_run_in_one_family_and_all_others_in_both() -> None:
+    cases = load(SCENARIOS / "refused" / "closed-port.chaos.yaml").cases
+    every = [mutant for case in cases for mutant in mutants(case)]
+    kept = in_turn(every)
+    assert [(one.case, one.mutation) for one in kept] == [(one.case, one.mutation) for one in every]
+    run = [one for one in every if one.run and one.mutation not in ("control", *UNHEARD)]
+    still = [one for one in kept if one in run]
+    assert {(of_any_family(one.case), one.mutation) for one in still} == {
+        (of_any_family(one.case), one.mutation) for one in run
+    }
+    assert len(still) * 2 == len(run)
+    assert {one.case.setting.family for one in still} == {"ipv4", "ipv6"}
+    asked = [one.of for one in kept if one.mutation == "fault removed" and one.ask]
+    assert asked
+    assert all(any(one is other for other in still) for one in asked), "whose attempt is run"
+    assert [one for one in kept if one.mutation == "another errno" and not one.ask] == []
 
 
 def test_a_survivor_would_be_found() -> None:
