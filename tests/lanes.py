@@ -26,7 +26,9 @@ CONTAINERS, CROWDS = "containers", "crowds"
 ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 """Whether containers are in a network of their own."""
 FLEETS, CONTRACT = "tests/test_docker_fleets.py", "tests/test_backend_contract.py"
-"""Which have sessions of containers, and look at no other."""
+ENGINES = "tests/test_docker_engines.py"
+BY_THEMSELVES: Final = (FLEETS, CONTRACT, ENGINES)
+"""Which have sessions of containers, or engines, and look at no other."""
 OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
     FLEETS,
@@ -34,7 +36,7 @@ WITH_AN_ENGINE: Final = (
     "tests/test_containers.py",
     "tests/test_docker.py",
     "tests/test_docker_deaths.py",
-    "tests/test_docker_engines.py",
+    ENGINES,
     "tests/test_docker_plan.py",
     "tests/test_docker_play.py",
     "tests/test_engine_script.py",
@@ -52,6 +54,7 @@ FIRST: Final = (
     CONTAINERS,
     "tests/test_many.py",
     CONTRACT,
+    ENGINES,
     "tests/test_plan.py",
     "tests/test_nothing_left.py",
     "tests/test_plugin.py",
@@ -63,7 +66,7 @@ LAST: Final = "tests/test_unprivileged.py"
 def lane(nodeid: str) -> str:
     """Whom a test shares its worker with."""
     file = nodeid.partition("::")[0]
-    if nodeid.startswith(WITH_AN_ENGINE) and not (ELSEWHERE and file in (FLEETS, CONTRACT)):
+    if nodeid.startswith(WITH_AN_ENGINE) and not (ELSEWHERE and file in BY_THEMSELVES):
         return CONTAINERS
     return CROWDS if file in OF_CROWDS or is_scenario(nodeid) else file
 

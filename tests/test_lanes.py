@@ -41,7 +41,7 @@ def test_what_starts_containers_or_looks_at_what_they_are_on_is_not_spread(
     monkeypatch.setattr(lanes, "ELSEWHERE", elsewhere)
     having = [name for name, text in files().items() if any(word in text for word in ENGINES)]
     found = {name: lanes.lane(f"{name}::test") for name in having}
-    own = {name: name for name in (lanes.FLEETS, lanes.CONTRACT)} if elsewhere else {}
+    own = {name: name for name in lanes.BY_THEMSELVES} if elsewhere else {}
     assert found == dict.fromkeys(having, lanes.CONTAINERS) | own
     assert lanes.lane(lanes.WITH_AN_ENGINE[-1]) == lanes.CONTAINERS
 
