@@ -134,7 +134,7 @@ def fleet(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     planned = list(chosen(sample()))
     changed = [mutant for mutant in planned if mutant.run and mutant.mutation != "control"]
     cases = {case.node_id: case for case in (*shared_cases(), *sample())}.values()
-    as_they_are = [Mutant(case, "control", run=(case, lambda backend: backend)) for case in cases]
+    as_they_are = [next(mutants(case)) for case in cases]
     with Docker() as session, pytest.MonkeyPatch.context() as patch:
         patch.setattr("chaos.clients.socket.WAITED", WAITED)
         backend = InContainers(session, tmp_path_factory.mktemp("beside"))
