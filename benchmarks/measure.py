@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import statistics
@@ -56,7 +57,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The value at or below which this share of them lies (nearest rank)."""
-    return sorted(values)[min(len(values) - 1, max(0, round(share * len(values) + 0.5) - 1))]
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def median_ms(values: Sequence[float]) -> float:

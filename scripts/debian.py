@@ -42,6 +42,7 @@ def tree(packages: Sequence[str], libraries: Sequence[str] = ()) -> bytes:
     for path in alternatives(set(taken)):
         taken.setdefault(path.lstrip("/"), Path(path))
     taken |= {f"{SITE}/{name}": path for name, path in library_files(libraries)}
+    taken |= dict(bytecode(taken))
     texts = TEXTS | {"var/lib/dpkg/status": status(packages)} | ({"usr/local/bin/pip": PIP} if libraries else {})
     return packed({name: path for name, path in taken.items() if not name.endswith(MANAGED)}, texts)
 
@@ -123,6 +124,16 @@ def library_files(wanted: Iterable[str]) -> Iterator[tuple[str, Path]]:
                 yield str(file), path
         plain = [need for need in distribution.requires or () if "extra ==" not in need]
         queue += [match[0] for need in plain if (match := re.match(r"[A-Za-z0-9._-]+", need)) and installed(match[0])]
+
+
+def bytecode(taken: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """What Python has compiled of them on this machine, which no package lists: it holds as long as its source has the
+    same size and time of change, and a tar keeps both. Without it, pip alone is three processor-seconds.
+    """
+    for name, path in taken.items():
+        if name.endswith(".py"):
+            for cached in path.parent.glob(f"__pycache__/{path.stem}.cpython-*.pyc"):
+                yield f"{Path(name).parent}/__pycache__/{cached.name}", cached
 
 
 def installed(name: str) -> bool:

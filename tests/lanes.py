@@ -10,11 +10,11 @@ is given. Some lanes are of several files:
                  and late for their timers
 
 What has many labs one after another (the serial run, sessions that are killed) leaves processors to others: those
-files are lanes of their own; and the crowd of an ordinary user is the last of all. So are those that have a session of
-containers and look at no other: where they are seen by who looks at the host's network, because their engine has no
-other (scripts/engine), they are in the lane of containers. The scenarios are the first of the crowds: tests ask what
-became of them. What takes longest begins first, and is not the last of its lane: before a worker begins that it is
-given its next lane, which nobody else can have then.
+files are lanes of their own; so is the crowd of an ordinary user, when the others have passed. So are those that have
+sessions of containers and look at no other: where they are seen by who looks at the host's network, because their
+engine has no other (scripts/engine), they are in the lane of containers. The scenarios are the first of the crowds:
+tests ask what became of them. What takes longest begins first, and is not the last of its lane: before a worker begins
+that it is given its next lane, which nobody else can have then.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 """Whether containers are in a network of their own."""
 FLEETS, CONTRACT = "tests/test_docker_fleets.py", "tests/test_backend_contract.py"
 ENGINES = "tests/test_docker_engines.py"
-BY_THEMSELVES: Final = (FLEETS, CONTRACT, ENGINES)
+HARDENED, PLAY = "tests/test_containers.py", "tests/test_docker_play.py"
+BY_THEMSELVES: Final = (FLEETS, CONTRACT, ENGINES, HARDENED, PLAY)
 """Which have sessions of containers, or engines, and look at no other."""
+UNPRIVILEGED = "tests/test_unprivileged.py"
 OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
     FLEETS,
     CONTRACT,
-    "tests/test_containers.py",
+    HARDENED,
     "tests/test_docker.py",
     "tests/test_docker_deaths.py",
     ENGINES,
     "tests/test_docker_plan.py",
-    "tests/test_docker_play.py",
+    PLAY,
     "tests/test_engine_script.py",
     "tests/test_nothing_left.py::test_the_host_is_byte_identical_before_during_and_after",
 )
@@ -55,12 +57,14 @@ FIRST: Final = (
     "tests/test_many.py",
     CONTRACT,
     ENGINES,
+    PLAY,
+    HARDENED,
     "tests/test_plan.py",
     "tests/test_nothing_left.py",
     "tests/test_plugin.py",
+    UNPRIVILEGED,
     "tests/test_toxiproxy.py",
 )
-LAST: Final = "tests/test_unprivileged.py"
 
 
 def lane(nodeid: str) -> str:
@@ -79,5 +83,5 @@ def is_scenario(nodeid: str) -> bool:
 def place(nodeid: str) -> tuple[int, int]:
     """Where a test stands in the order: its lane's place, and its own in the lane."""
     name = lane(nodeid)
-    at = FIRST.index(name) if name in FIRST else len(FIRST) + (name == LAST)
+    at = FIRST.index(name) if name in FIRST else len(FIRST)
     return at, 2 if nodeid.startswith(OF_DEAD_OWNERS) else int(not is_scenario(nodeid))

@@ -1,24 +1,30 @@
-"""A host process that runs labs until it is killed, forked and marked, for tests of what its death leaves behind."""
+"""A host process that runs labs until it is killed, forked and marked, for tests of what its death leaves behind.
+
+A process that has collected thousands of tests is dear to fork, so that those of a test are forks of a small one.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 from chaos.backends.netns import Netns
 from chaos.run import run
 from chaos.scenario import Case, load
 from tests.leftovers import MARK, Found, gone_after, marked
 from tests.load import busy
+from tests.source import ROOT
 
-SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
+SCENARIOS = ROOT / "scenarios"
 FILES = (
     "timeout/dropped-syn",
     "refused/closed-port",
@@ -53,6 +59,20 @@ def cases() -> list[Case]:
     return [case for case in found if case.adapter not in ("httpx", "requests")]
 
 
+def deaths(times: int, labs: int) -> list[Death]:
+    """What became of so many, one after another, in a process of their own; the same moments each time."""
+    program = f"from tests.mortal import pickled; pickled({times}, {labs})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    found: list[Death] = pickle.loads(done.stdout)  # noqa: S301 (we have just written it)
+    return found
+
+
+def pickled(times: int, labs: int) -> None:
+    """Their deaths, on standard output."""
+    chance, todo = random.Random(20), cases()
+    sys.stdout.buffer.write(pickle.dumps([kill_one(todo, chance, labs=labs) for _ in range(times)]))
+
+
 def kill_one(todo: Sequence[Case], chance: random.Random, patience: float = 5.0, labs: int = 4) -> Death:
     """Fork a host process that runs labs, so many at once, SIGKILL it at a random moment, and look until nothing of it
     is left.
@@ -80,9 +100,3 @@ def _live(todo: Sequence[Case], seed: float, labs: int) -> None:
                 list(pool.map(lambda case: run(case, backend), order))
     finally:
         os._exit(1)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below or at which this share of them lies (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]

@@ -50,11 +50,11 @@ def test_what_asks_what_became_of_all_scenarios_is_one_lane() -> None:
     asking = [name for name, text in files().items() if any(word in text for word in CROWD)]
     found = {name: lanes.lane(f"{name}::test") for name in asking}
     elsewhere = {name for name, lane in found.items() if lane != lanes.CROWDS}
-    assert elsewhere == {lanes.FLEETS, "tests/test_many.py", lanes.LAST}, "which wait for what the others have"
+    assert elsewhere == {lanes.FLEETS, "tests/test_many.py", lanes.UNPRIVILEGED}, "which wait for what the others have"
 
 
 def test_every_file_of_a_lane_exists() -> None:
-    files_of_their_own = [name for name in (*lanes.FIRST, lanes.LAST) if name.startswith("tests/")]
+    files_of_their_own = [name for name in lanes.FIRST if name.startswith("tests/")]
     of_lanes = (*lanes.WITH_AN_ENGINE, *lanes.OF_CROWDS, lanes.OF_DEAD_OWNERS)
     for name in (*of_lanes, *files_of_their_own):
         file, _, test = name.partition("::")
@@ -63,7 +63,7 @@ def test_every_file_of_a_lane_exists() -> None:
 
 def test_the_longest_lanes_begin_first_and_scenarios_before_who_asks_for_them() -> None:
     mixed = [
-        "tests/test_unprivileged.py::x", "tests/test_wire.py::x", "tests/test_many.py::x", "tests/test_docker.py::x",
+        "tests/test_wire.py::x", "tests/test_unprivileged.py::x", "tests/test_many.py::x", "tests/test_docker.py::x",
         "tests/test_atlas.py::x", "scenarios/a.chaos.yaml::x",
     ]  # fmt: skip
     assert sorted(mixed, key=lanes.place) == mixed[::-1]
@@ -71,7 +71,7 @@ def test_the_longest_lanes_begin_first_and_scenarios_before_who_asks_for_them() 
 
 
 def test_owners_die_when_no_other_session_begins_any_more() -> None:
-    others = ["tests/test_engine_script.py::x", "tests/test_docker.py::x", "tests/test_docker_play.py::x"]
+    others = ["tests/test_engine_script.py::x", "tests/test_docker.py::x", "tests/test_docker_plan.py::x"]
     dying = f"{lanes.OF_DEAD_OWNERS}x"
     assert sorted([dying, *others], key=lanes.place)[-1] == dying
     assert lanes.lane(dying) == lanes.CONTAINERS

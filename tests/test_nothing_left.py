@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.measure import percentile
 from chaos.agent import kernel
 from chaos.agent.netlink import Netlink
 from chaos.backends.netns import Netns
@@ -23,7 +23,7 @@ from chaos.run import run
 from chaos.scenario import load
 from tests.forked import forked
 from tests.leftovers import MARK, differences, gone_after, host, left, marked
-from tests.mortal import SCENARIOS, cases, kill_one, percentile
+from tests.mortal import SCENARIOS, cases, deaths
 
 TIMES, WITHIN = 100, 0.1
 LABS = 2
@@ -40,12 +40,12 @@ sys.stdin.read()
 
 @pytest.mark.slow("a hundred sessions are started and killed, each after up to half a second")
 def test_sigkill_at_random_moments_leaves_nothing() -> None:
-    chance, todo = random.Random(20), cases()
-    deaths = [kill_one(todo, chance, labs=LABS) for _ in range(TIMES)]
-    assert not [death for death in deaths if death.left], "something outlived its session by 5 s"
-    with_labs = [death for death in deaths if len(death.before.processes) > len(("keeper", "zygote"))]
+    found = deaths(TIMES, LABS)
+    assert len(found) == TIMES
+    assert not [death for death in found if death.left], "something outlived its session by 5 s"
+    with_labs = [death for death in found if len(death.before.processes) > len(("keeper", "zygote"))]
     assert len(with_labs) > TIMES / 3, "most died before they had a lab"
-    late = percentile([death.seconds / death.busy for death in deaths], 0.99)
+    late = percentile([death.seconds / death.busy for death in found], 0.99)
     assert late < WITHIN, f"p99 is {late * 1000:.0f} ms on a machine at rest"
 
 

@@ -62,7 +62,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """An empty project in which markers and warnings are as strict as they can be."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("COLUMNS", "160")
-    pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
+    pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:anyio\nfilterwarnings = error\n")
     return pytester
 
 
