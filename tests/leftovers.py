@@ -50,7 +50,9 @@ def marked(mark: str) -> Found:
             processes[pid] = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode()[:80]
             namespaces |= {_namespace(str(pid), kind) for kind in KINDS} - ours
     namespaces -= {""}
-    return Found(processes, frozenset(namespaces), frozenset(_holders(namespaces)))
+    holders = list(_holders(namespaces))
+    still = {_namespace(str(pid), kind) for pid in processes for kind in KINDS}  # the others' numbers may be another's
+    return Found(processes, frozenset(namespaces), frozenset(holder for holder in holders if holder[2] in still))
 
 
 def left(mark: str, before: Found) -> list[str]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from chaos.agent.netlink import Netlink
 from chaos.backends.netns import Netns
 from chaos.run import run
 from chaos.scenario import load
+from tests import leftovers
 from tests.forked import forked
 from tests.leftovers import MARK, differences, gone_after, host, left, marked
 from tests.mortal import SCENARIOS, cases, deaths
@@ -87,6 +88,21 @@ class TestTheDetector:
     def test_does_not_take_others_for_ours(self) -> None:
         with planted("one"):
             assert marked("another").processes == {}
+
+    def test_a_number_that_another_namespace_may_have_by_now_has_no_holders(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with planted("brief") as leak:
+
+            def holders(names: Collection[str]) -> list[tuple[int, bytes, str]]:
+                leak.kill()
+                leak.wait()
+                return [(os.getpid(), b"1", name) for name in names]
+
+            monkeypatch.setattr(leftovers, "_holders", holders)
+            found = marked("brief")
+        assert found.namespaces
+        assert found.holders == frozenset()
 
     def test_finds_an_interface_a_route_a_rule_a_sysctl_and_a_mount(self) -> None:
         assert forked(leaks_of_every_kind) == ["addresses", "links", "mounts", "routes", "rules", "sysctls"]
