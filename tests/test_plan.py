@@ -134,10 +134,11 @@ def typed(case: Case, tmp_path: Path) -> tuple[Told, str, Told]:
 
 
 def questions(case: Case, folder: Path) -> Iterator[str]:
+    """One shell a node: `ip netns exec` mounts a /sys for each program."""
     folder.mkdir()
     for node in nodes(case):
-        for name, argv in ASKS.items():
-            yield f"ip netns exec chaos-{node} {' '.join(argv)} > {folder}/{node}.{name}"
+        asks = "; ".join(f"{' '.join(argv)} > {folder}/{node}.{name}" for name, argv in ASKS.items())
+        yield f"ip netns exec chaos-{node} sh -c '{asks}'"
 
 
 def nodes(case: Case) -> list[str]:
