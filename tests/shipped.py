@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import pickle
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -153,6 +153,19 @@ def is_shipped(item: pytest.Item) -> bool:
 def key(case: Case) -> tuple[str, str]:
     """(scenario, case)."""
     return name(case.file), case.name
+
+
+def of_any_family(case: Case) -> Hashable:
+    """What the cases of a scenario that differ in nothing but their families have in common."""
+    return case.file, case.name.replace(case.setting.family, "")
+
+
+def in_turn(those: Iterable[Case]) -> list[Case]:
+    """Of those that differ in nothing but their families one: the first over one family, the next over another."""
+    alike: dict[Hashable, list[Case]] = {}
+    for case in those:
+        alike.setdefault(of_any_family(case), []).append(case)
+    return [found[number % len(found)] for number, found in enumerate(alike.values())]
 
 
 scenarios = Scenarios()

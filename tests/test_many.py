@@ -51,13 +51,15 @@ def test_64_labs_with_the_same_addresses_see_nothing_of_each_other(netns: Netns)
 @pytest.mark.slow("every quick scenario alone, and some of those that wait for the kernel")
 def test_verdicts_are_those_of_a_serial_run_of_an_ordinary_user() -> None:
     """One after another as nobody, and all at once as root: neither changes a verdict. What falls is run once more, as
-    theirs are: the processors have more to do than this.
+    theirs are: the processors have more to do than this. What is of both families is run over one of them, in turn.
     """
     quick, every = shipped.quick(), shipped.results()
-    waiting = [each for each in every if each not in quick][:WAITING]
-    assert quick
+    waiting = [result.case for key, result in every.items() if key not in quick][:WAITING]
+    todo = [*shipped.in_turn(result.case for result in quick.values()), *waiting]
+    assert {case.setting.family for case in todo} == {"ipv4", "ipv6"}
+    assert {case.file for case in todo} >= {result.case.file for result in quick.values()}
     assert waiting
-    beside = {every[each].case.node_id: every[each].verdict for each in (*quick, *waiting)}
+    beside = {case.node_id: every[shipped.key(case)].verdict for case in todo}
     done = as_nobody([*PYTHON, "-c", ALONE], stdin=json.dumps(list(beside)))
     assert done.returncode == 0, done.stderr
     alone = json.loads(done.stdout)

@@ -118,7 +118,7 @@ def in_turn(planned: Sequence[Mutant]) -> list[Mutant]:
     alike: dict[tuple[Hashable, str], list[Mutant]] = {}
     for mutant in planned:
         if mutant.run and mutant.case.faults and mutant.mutation not in ("control", *UNHEARD):
-            alike.setdefault((of_any_family(mutant.case), mutant.mutation), []).append(mutant)
+            alike.setdefault((shipped.of_any_family(mutant.case), mutant.mutation), []).append(mutant)
     left_out = {
         id(mutant)
         for number, those in enumerate(alike.values())
@@ -131,11 +131,6 @@ def in_turn(planned: Sequence[Mutant]) -> list[Mutant]:
         else mutant
         for mutant in planned
     ]
-
-
-def of_any_family(case: Case) -> Hashable:
-    """What the cases of a scenario that differ in nothing but their families have in common."""
-    return case.file, case.name.replace(case.setting.family, "")
 
 
 def well(_run: Run, _name: str = "") -> Leg:
@@ -256,8 +251,8 @@ def test_every_mutation_that_is_run_is_run_in_one_family_and_all_others_in_both(
     assert [(one.case, one.mutation) for one in kept] == [(one.case, one.mutation) for one in every]
     run = [one for one in every if one.run and one.mutation not in ("control", *UNHEARD)]
     still = [one for one in kept if one in run]
-    assert {(of_any_family(one.case), one.mutation) for one in still} == {
-        (of_any_family(one.case), one.mutation) for one in run
+    assert {(shipped.of_any_family(one.case), one.mutation) for one in still} == {
+        (shipped.of_any_family(one.case), one.mutation) for one in run
     }
     assert len(still) * 2 == len(run)
     assert {one.case.setting.family for one in still} == {"ipv4", "ipv6"}

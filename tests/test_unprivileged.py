@@ -1,6 +1,7 @@
 """What root can do, an ordinary user can: the shipped scenarios, run again as nobody.
 
-Those that do not wait are run one after another (tests/test_many.py), all others here, side by side.
+Those that do not wait are run one after another, in one family each (tests/test_many.py), all others here, side by
+side.
 """
 
 from __future__ import annotations
