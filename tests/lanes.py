@@ -27,15 +27,15 @@ ELSEWHERE: Final = "/connect-chaos-engine-" in os.environ.get("DOCKER_HOST", "")
 """Whether containers are in a network of their own."""
 FLEETS, CONTRACT = "tests/test_docker_fleets.py", "tests/test_backend_contract.py"
 ENGINES = "tests/test_docker_engines.py"
-HARDENED, PLAY = "tests/test_containers.py", "tests/test_docker_play.py"
-BY_THEMSELVES: Final = (FLEETS, CONTRACT, ENGINES, HARDENED, PLAY)
+BY_HAND, PLAY = "tests/test_containers.py", "tests/test_docker_play.py"
+BY_THEMSELVES: Final = (FLEETS, CONTRACT, ENGINES, BY_HAND, PLAY)
 """Which have sessions of containers, or engines, and look at no other."""
 UNPRIVILEGED = "tests/test_unprivileged.py"
 OF_DEAD_OWNERS: Final = "tests/test_docker.py::test_after_sigkill_"
 WITH_AN_ENGINE: Final = (
     FLEETS,
     CONTRACT,
-    HARDENED,
+    BY_HAND,
     "tests/test_docker.py",
     "tests/test_docker_deaths.py",
     ENGINES,
@@ -58,7 +58,7 @@ FIRST: Final = (
     CONTRACT,
     ENGINES,
     PLAY,
-    HARDENED,
+    BY_HAND,
     "tests/test_plan.py",
     "tests/test_nothing_left.py",
     "tests/test_plugin.py",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import pickle
-from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from chaos.pool import Pool
 from chaos.run import Backend, Idle, Result, run
 from chaos.scenario import Case, load
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ROOT / "scenarios"
 QUICK = 0.5
@@ -160,12 +162,12 @@ def of_any_family(case: Case) -> Hashable:
     return case.file, case.name.replace(case.setting.family, "")
 
 
-def in_turn(those: Iterable[Case]) -> list[Case]:
-    """Of those that differ in nothing but their families one: the first over one family, the next over another."""
-    alike: dict[Hashable, list[Case]] = {}
-    for case in those:
-        alike.setdefault(of_any_family(case), []).append(case)
-    return [found[number % len(found)] for number, found in enumerate(alike.values())]
+def in_turn(those: Iterable[T], alike: Callable[[T], Hashable]) -> list[T]:
+    """Of those that are alike one: the first of the first, the second of the next, and so on."""
+    groups: dict[Hashable, list[T]] = {}
+    for one in those:
+        groups.setdefault(alike(one), []).append(one)
+    return [group[number % len(group)] for number, group in enumerate(groups.values())]
 
 
 scenarios = Scenarios()

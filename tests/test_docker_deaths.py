@@ -287,7 +287,7 @@ def test_a_failure_leaves_nothing_either(tmp_path: Path) -> None:
 
 
 def tags() -> list[str]:
-    """The names of all images that the engine has: a run makes none. But what tests beside this one make of theirs."""
+    """The names of all images that the engine has: a run makes none. What tests beside this one make is left out."""
     api = engine.api()
     try:
         named = [name for it in api.images() for name in it["RepoTags"] or ()]

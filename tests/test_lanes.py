@@ -70,11 +70,14 @@ def test_the_longest_lanes_begin_first_and_scenarios_before_who_asks_for_them() 
     assert [lanes.lane(name) == lanes.CROWDS for name in mixed] == [False] * 4 + [True] * 2
 
 
-def test_owners_die_when_no_other_session_begins_any_more() -> None:
-    others = ["tests/test_engine_script.py::x", "tests/test_docker.py::x", "tests/test_docker_plan.py::x"]
+def test_owners_die_when_no_other_session_begins_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same lane; and those of others are among the first."""
+    monkeypatch.setattr(lanes, "ELSEWHERE", False)
+    others = ["tests/test_engine_script.py::x", "tests/test_docker.py::x", "tests/test_docker_play.py::x"]
     dying = f"{lanes.OF_DEAD_OWNERS}x"
     assert sorted([dying, *others], key=lanes.place)[-1] == dying
     assert lanes.lane(dying) == lanes.CONTAINERS
+    assert {*lanes.BY_THEMSELVES} <= {*lanes.FIRST[: lanes.FIRST.index("tests/test_plan.py")]}
 
 
 @pytest.mark.slow("starts pytest with two workers")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -115,16 +115,9 @@ def all_rows(cases: Sequence[Case]) -> list[Row]:
 
 def in_turn(planned: Sequence[Mutant]) -> list[Mutant]:
     """Of those that are run, one of each mutation that is the same over IPv4 and IPv6; all where no fault is."""
-    alike: dict[tuple[Hashable, str], list[Mutant]] = {}
-    for mutant in planned:
-        if mutant.run and mutant.case.faults and mutant.mutation not in ("control", *UNHEARD):
-            alike.setdefault((shipped.of_any_family(mutant.case), mutant.mutation), []).append(mutant)
-    left_out = {
-        id(mutant)
-        for number, those in enumerate(alike.values())
-        for mutant in those
-        if mutant is not those[number % len(those)]
-    }
+    run = [one for one in planned if one.run and one.case.faults and one.mutation not in ("control", *UNHEARD)]
+    kept = shipped.in_turn(run, lambda one: (shipped.of_any_family(one.case), one.mutation))
+    left_out = {*map(id, run)} - {*map(id, kept)}
     return [
         Mutant(mutant.case, mutant.mutation, why_not="run in the other family")
         if {id(mutant), id(mutant.of)} & left_out
